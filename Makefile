@@ -1,0 +1,76 @@
+# Everything a developer or CI runs. It needs make, Python 3.11+ and a package index.
+
+PYTHON ?= $(shell sh scripts/find-python --at-least 3.11 || echo python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := $(BIN)/uv
+STAMP  := $(VENV)/.set-up
+# Other versions that `make test-all` tests where they are installed.
+OTHERS := 3.12 3.13
+TREE   ?=
+ARGS   ?=
+
+# An activated virtualenv or a pytest option of the caller's shell must not change what runs here.
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME PYTEST_ADDOPTS
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test test-all check lint types layers docs test-others bench format surface clean \
+        $(addprefix test-,$(OTHERS))
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z][a-z.-]*:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## Make .venv with all that is needed (once, and when the lock file changed)
+
+$(STAMP): pyproject.toml uv.lock scripts/set-up
+	@sh scripts/set-up $(PYTHON) $(VENV)
+	@touch $@
+
+demo: setup  ## Review a source tree: make demo [TREE=path] (default: Flock's own)
+	@$(BIN)/flock demo $(if $(TREE),"$(TREE)")
+
+test: setup  ## Run the tests: make test [ARGS="-k join"]
+	@$(BIN)/python -m pytest $(ARGS)
+
+# The tests include the docs' code blocks (tests/docs), which `make docs` runs alone.
+check: lint types layers test  ## Run what CI runs: format, lint, types, layers, docs, tests
+
+lint: setup
+	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check . ; echo "Run: make format" >&2; exit 1; }
+	@$(BIN)/ruff check .
+
+types: setup
+	@$(BIN)/basedpyright
+
+layers: setup
+	@$(BIN)/lint-imports --no-logo
+
+docs: setup  ## Run every Python block of README, docs and docstrings
+	@$(BIN)/python -m pytest -q tests/docs
+
+test-all: test test-others  ## Run the tests on each supported Python that is installed
+
+test-others: $(addprefix test-,$(OTHERS))
+
+# The tests on another Python, in an environment of its own.
+$(addprefix test-,$(OTHERS)): test-%: setup
+	@python=$$(sh scripts/find-python $*) || { echo "Python $* is not installed: skipped."; exit 0; }; \
+	echo "Tests on $$($$python --version):"; \
+	UV_PROJECT_ENVIRONMENT=$(VENV)-$* $(UV) sync --quiet --frozen --all-extras --no-default-groups \
+	  --group test --no-python-downloads --python "$$python" \
+	&& $(VENV)-$*/bin/python -m pytest -q -p no:cacheprovider $(ARGS)
+
+bench: setup  ## Measure: make bench [ARGS=...], prints a table and writes bench.json
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+format: setup  ## Format the code and apply safe fixes
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+surface: setup  ## Accept the public surface as it is now (review the diff of the snapshot)
+	@$(BIN)/python -m tests.unit.test_public_surface
+
+clean:  ## Remove environments and caches
+	rm -rf $(VENV) $(addprefix $(VENV)-,$(OTHERS)) dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,34 @@
+"""Every scenario by its name, in the order of the table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.scenarios.chain import Chain
+from benchmarks.scenarios.echo import Echo, Growth
+from benchmarks.scenarios.gates import Batch, Join, Waiting
+from benchmarks.scenarios.idle import Idle
+from benchmarks.scenarios.install import Footprint, Import
+from benchmarks.scenarios.memory import Memory
+from benchmarks.scenarios.width import Crowd, Fan
+
+if TYPE_CHECKING:
+    from benchmarks.measurement import Scenario
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (
+        Echo(),
+        Growth(),
+        Chain(),
+        Fan(),
+        Crowd(),
+        Join(),
+        Batch(),
+        Idle(),
+        Memory(),
+        Waiting(),
+        Import(),
+        Footprint(),
+    )
+}

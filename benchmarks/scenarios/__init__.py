@@ -1,0 +1,1 @@
+"""The scenarios of performance.md, in its order; one module per group."""

@@ -1,0 +1,34 @@
+"""The commands of `flock`, each in a module of its own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flock.cli.demo.command import demo
+from flock.cli.version import print_version, version
+
+app = typer.Typer(
+    name="flock",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(demo)
+app.command()(version)
+
+
+@app.callback()
+def flock(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", "-V", callback=print_version, is_eager=True, help="Show the version."
+        ),
+    ] = False,
+) -> None:
+    """A blackboard for agents: they declare the types they read and write, the board runs them."""
+    del version

@@ -1,0 +1,1 @@
+"""`flock demo`: a review of a Python source tree, done by agents on a board."""

@@ -1,0 +1,159 @@
+"""The command line of `flock demo`: its options, its messages, its exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import flock
+from flock.cli.demo.collector import EXCLUDED
+from flock.cli.demo.progress import Tally, choose_display
+from flock.cli.demo.report import Statistics, write_markdown
+from flock.cli.demo.session import Outcome, run_review
+from flock.cli.demo.table import summarize
+from flock.cli.demo.types import Report, SourceTree
+
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+SHOWN_FAILURES = 10
+
+
+def demo(
+    path: Annotated[
+        Path | None,
+        typer.Argument(help="A folder or a Python file.", show_default="Flock's own source"),
+    ] = None,
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Where the report goes.", metavar="FILE")
+    ] = Path("flock-report.md"),
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude",
+            "-x",
+            metavar="GLOB",
+            help="Leave out files and folders of this name or path, such as 'tests' or "
+            "'*/migrations/*'. May be given several times.",
+        ),
+    ] = None,
+    max_files: Annotated[
+        int | None, typer.Option(min=1, help="Review no more files than this.", metavar="N")
+    ] = None,
+    progress: Annotated[bool, typer.Option(help="Show the progress.")] = True,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the report as JSON instead of tables.")
+    ] = False,
+) -> None:
+    """Review a Python source tree with a flock of agents.
+
+    Three reviewers read every file in parallel: one measures complexity, one looks for
+    security problems, one checks the documentation. Their findings, with file and line,
+    come as tables and as a report in Markdown.
+
+    Exits with 0 when all went well, whatever was found; 1 when a run failed; 2 when PATH
+    or an option is of no use.
+    """
+    problems = Console(stderr=True)
+    root = path if path is not None else Path(flock.__file__).parent
+    if complaint := _complaint(root, output):
+        _say(problems, complaint)
+        raise typer.Exit(MISUSED)
+    tree = SourceTree(root=str(root), exclude=tuple(exclude or ()), max_files=max_files)
+    tally = Tally()
+    display = choose_display(tally, problems, wanted=progress)
+    try:
+        with _quiet_parser():
+            outcome = asyncio.run(run_review(tree, tally, display))
+    except KeyboardInterrupt:
+        _say(problems, f"Interrupted: {tally.sentence()}. No report was written.")
+        raise typer.Exit(INTERRUPTED) from None
+    if outcome.report is None and not outcome.failures:
+        _say(problems, f"There is no Python file to review in {str(root)!r}.")
+        hint = "Never looked into: " + ", ".join((*EXCLUDED, *tree.exclude))
+        _say(problems, f"{hint}, virtual environments.")
+        raise typer.Exit(MISUSED)
+    if outcome.report is not None:
+        _write(outcome.report, outcome.statistics, root, output, problems)
+        if as_json:
+            about = {"tree": root.resolve().name, **outcome.statistics._asdict()}
+            about |= outcome.report.model_dump(mode="json")
+            typer.echo(json.dumps(about, indent=2, ensure_ascii=False))
+        else:
+            _present(outcome.report, outcome.statistics, root, output)
+    if outcome.failures:
+        _report_failures(outcome, problems)
+        raise typer.Exit(FAILED)
+
+
+def _complaint(root: Path, output: Path) -> str:
+    try:
+        str(root).encode()
+        if not root.exists():
+            return f"There is no file or folder {str(root)!r}."
+    except (UnicodeEncodeError, ValueError, OSError) as error:
+        return f"{str(root)!a} cannot be read: {error}"
+    if root.is_file() and root.suffix not in {".py", ".pyw", ".pyi", ""}:
+        return f"{str(root)!r} is no Python file. Give a folder or a .py file."
+    if output.is_dir():
+        return f"--output {str(output)!r} is a folder. Name a file in it."
+    if not output.parent.is_dir():
+        return (
+            f"--output {str(output)!r}: there is no folder {str(output.parent)!r}. Make it first."
+        )
+    return ""
+
+
+@contextmanager
+def _quiet_parser() -> Generator[None]:
+    """Keep the parser's warnings about the reviewed code off the terminal."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
+def _write(
+    report: Report, statistics: Statistics, root: Path, output: Path, problems: Console
+) -> None:
+    text = write_markdown(report, root.resolve().name, statistics)
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        _say(problems, f"The report could not be written to {str(output)!r}: {error.strerror}.")
+        raise typer.Exit(MISUSED) from None
+
+
+def _present(report: Report, statistics: Statistics, root: Path, output: Path) -> None:
+    base = root if root.is_dir() else root.parent
+    console = Console()
+    console.print(summarize(report, lambda path: os.path.relpath(base / path)), highlight=False)
+    runs = f"{statistics.runs:,} runs in {statistics.seconds:.1f} s"
+    _say(console, f"\n{runs}. The whole report: {output}")
+
+
+def _report_failures(outcome: Outcome, problems: Console) -> None:
+    _say(problems, f"\n{len(outcome.failures):,} runs failed:")
+    for letter in outcome.failures[:SHOWN_FAILURES]:
+        about = letter.artifacts[0].payload.get("path", "") if letter.artifacts else ""
+        where = f" on {about}" if about else ""
+        _say(problems, f"  {letter.agent}{where}: {letter.error_type}: {letter.error_message}")
+    if (more := len(outcome.failures) - SHOWN_FAILURES) > 0:
+        _say(problems, f"  ... and {more:,} more")
+    _say(
+        problems,
+        "The report leaves these files out. Leave them out of the review with --exclude, or "
+        "tell the developers of Flock what the message says.",
+    )
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,174 @@
+"""How far the review is: counted from the board's events, shown live or line by line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime, timedelta
+from typing import Protocol
+from uuid import UUID
+
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from flock import (
+    ArtifactPublished,
+    DeadLettered,
+    Event,
+    EventsMissed,
+    RunCancelled,
+    RunFailed,
+    RunStarted,
+    RunSucceeded,
+)
+
+REVIEWERS = ("complexity", "security", "documentation")
+STAGES = (*REVIEWERS, "binder")
+EVERY = timedelta(seconds=2)
+
+
+class Tally:
+    """What has been found and done so far."""
+
+    def __init__(self) -> None:
+        self.found = 0
+        """Files to review."""
+        self.unreadable = 0
+        self.done: Counter[str] = Counter()
+        """Runs that succeeded, by agent."""
+        self.failed = 0
+        self.now: dict[str, str] = {}
+        """What is being reviewed: run id to path."""
+        self.missed = 0
+        self._paths: dict[UUID, str] = {}
+
+    @property
+    def is_collected(self) -> bool:
+        """Whether no more files will be found."""
+        return self.done["collector"] > 0
+
+    def count(self, event: Event) -> None:
+        """Take one event in."""
+        match event:
+            case ArtifactPublished(artifact=artifact) if artifact.produced_by == "collector":
+                if artifact.type.endswith("SourceFile"):
+                    self.found += 1
+                    self._paths[artifact.id] = artifact.payload["path"]
+                else:
+                    self.unreadable += 1
+            case RunStarted(agent=agent, run_id=run, artifact_ids=(file, *_)) if agent in REVIEWERS:
+                self.now[run] = self._paths.get(file, "")
+            case RunSucceeded(agent=agent, run_id=run):
+                self.now.pop(run, None)
+                self.done[agent] += 1
+            case RunFailed(run_id=run) | RunCancelled(run_id=run):
+                self.now.pop(run, None)
+            case DeadLettered():
+                self.failed += 1
+            case EventsMissed(count=count):
+                self.missed += count
+            case _:
+                pass
+
+    def sentence(self) -> str:
+        """Say how far it is."""
+        found = f"{self.found:,} files" if self.is_collected else f"{self.found:,} files so far"
+        parts = [f"{self.done['binder']:,} of {found} reviewed"]
+        if self.unreadable:
+            parts.append(f"{self.unreadable:,} could not be read")
+        if self.failed:
+            parts.append(f"{self.failed:,} runs failed")
+        if self.missed:
+            parts.append(f"{self.missed:,} events were missed, so this is too low")
+        return ", ".join(parts)
+
+
+class Display(Protocol):
+    """Where the progress is shown."""
+
+    def show(self, at: datetime) -> None:
+        """Show the tally as it is at this time."""
+        ...
+
+
+async def follow(
+    events: AsyncIterable[Event], tally: Tally, display: AbstractContextManager[Display]
+) -> None:
+    """Count the events and show the progress, until the board closes."""
+    with display as shown:
+        async for event in events:
+            tally.count(event)
+            shown.show(event.at)
+
+
+class Bars(Progress):
+    """One bar a stage, and below them what is going on right now."""
+
+    def __init__(self, tally: Tally, console: Console) -> None:
+        self._tally = tally
+        super().__init__(
+            TextColumn("[bold]{task.description:<13}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._bars = {stage: self.add_task(stage, total=None) for stage in STAGES}
+
+    def show(self, at: datetime) -> None:
+        """Move the bars; they are drawn several times a second, not with every event."""
+        del at
+        for stage, bar in self._bars.items():
+            self.update(bar, completed=self._tally.done[stage], total=self._tally.found or None)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Draw the bars and the line below."""
+        yield self.make_tasks_table(self.tasks)
+        yield Text(self._line(), style="dim", no_wrap=True, overflow="ellipsis")
+
+    def _line(self) -> str:
+        tally = self._tally
+        if now := sorted(set(tally.now.values())):
+            return f"{tally.sentence()} · now {', '.join(now)}"
+        return tally.sentence()
+
+
+class Lines:
+    """A line every two seconds, for logs and pipes."""
+
+    def __init__(self, tally: Tally, console: Console) -> None:
+        self._tally = tally
+        self._console = console
+        self._last: datetime | None = None
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._console.print(f"{self._tally.sentence()}.", highlight=False)
+
+    def show(self, at: datetime) -> None:
+        """Print a line if the last one is old enough."""
+        if self._last is None:
+            self._last = at
+        elif at - self._last >= EVERY:
+            self._last = at
+            self._console.print(f"{self._tally.sentence()} ...", highlight=False)
+
+
+class Silence:
+    """No progress at all."""
+
+    def show(self, at: datetime) -> None:
+        """Show nothing."""
+
+
+def choose_display(
+    tally: Tally, console: Console, *, wanted: bool
+) -> AbstractContextManager[Display]:
+    """Choose bars on a terminal, lines elsewhere, nothing if that is wanted."""
+    if not wanted:
+        return nullcontext(Silence())
+    return Bars(tally, console) if console.is_terminal else Lines(tally, console)

@@ -1,0 +1,82 @@
+"""What the terminal shows when the review is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from flock.cli.demo.report import counts_by_reviewer, facts, summary_line
+from flock.cli.demo.types import Report, Severity
+
+WORST = 10
+FIRST = 10
+STYLES = {
+    Severity.HIGH: "bold red",
+    Severity.MEDIUM: "yellow",
+    Severity.LOW: "cyan",
+    Severity.INFO: "dim",
+}
+
+
+def summarize(report: Report, shown: Callable[[str], str]) -> RenderableType:
+    """Draw the counts, the worst files and what to look at first.
+
+    Args:
+        report: The review.
+        shown: Writes a path so that the reader's terminal can open it.
+    """
+    return Group(*_parts(report, shown))
+
+
+def _parts(report: Report, shown: Callable[[str], str]) -> Iterator[RenderableType]:
+    yield Text(summary_line(report), style="bold")
+    if report.findings:
+        yield _above(_counts(report))
+    if report.worst:
+        yield _above(_worst(report))
+    if first := report.first:
+        yield _above(Text("To look at first", style="italic"))
+        for finding in first[:FIRST]:
+            place = Text(f"{shown(finding.path)}:{finding.line}", style="bold")
+            yield Text.assemble(place, " ", finding.message)
+        if (more := len(first) - FIRST) > 0:
+            yield Text(f"... and {more:,} more of {first[0].severity} severity", style="dim")
+    yield Text()
+    for name, value in facts(report.metrics):
+        yield Text.assemble((f"{name}: ", "dim"), value)
+
+
+def _counts(report: Report) -> Table:
+    table = _severity_table("Findings", "reviewer")
+    for reviewer, counts in counts_by_reviewer(report):
+        table.add_row(Text(reviewer), *map(_number, Severity, counts))
+    return table
+
+
+def _worst(report: Report) -> Table:
+    table = _severity_table("Most to improve", "file", "lines")
+    for file in report.worst[:WORST]:
+        counts = [sum(each.severity is s for each in file.findings) for s in Severity]
+        row = map(_number, Severity, counts)
+        table.add_row(Text(file.path, overflow="ellipsis"), f"{file.metrics.lines:,}", *row)
+    return table
+
+
+def _severity_table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(columns[0], no_wrap=True, overflow="ellipsis", min_width=13)
+    for column in (*columns[1:], *Severity):
+        table.add_column(str(column), justify="right", no_wrap=True)
+    return table
+
+
+def _number(severity: Severity, count: int) -> Text:
+    return Text(f"{count:,}", style=STYLES[severity]) if count else Text("-", style="dim")
+
+
+def _above(renderable: RenderableType) -> Padding:
+    return Padding(renderable, (1, 0, 0, 0))

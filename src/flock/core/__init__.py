@@ -1,0 +1,1 @@
+"""What the user declares and what lies on the board."""

@@ -1,0 +1,335 @@
+"""What lies on the board: an artifact, its content and where it came from."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import time
+from dataclasses import FrozenInstanceError
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from flock.clock import as_datetime
+from flock.core.types import TypeEntry, registry
+from flock.core.visibility import PUBLIC, Visibility
+from flock.errors import TypeRegistryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+M = TypeVar("M", bound=BaseModel)
+
+EXTERNAL: Final = "external"
+"""`produced_by` of what was published from outside the board."""
+
+
+class _Fields:
+    __slots__ = (
+        "_fresh",
+        "correlation_id",
+        "created",
+        "data",
+        "depth",
+        "entry",
+        "key",
+        "parent_keys",
+        "partition_key",
+        "produced_by",
+        "seq",
+        "tags",
+        "version",
+        "visibility",
+    )
+
+    key: int
+    """The id as a number of 128 bits."""
+    seq: int
+    """Position on the board, from 1; 0 while it is not there."""
+    entry: TypeEntry
+    version: int
+    data: bytes
+    """The content as canonical JSON."""
+    produced_by: str
+    """Name of the agent that made it, or `"external"`."""
+    correlation_id: str
+    """Id of its workflow."""
+    partition_key: str | None
+    tags: frozenset[str]
+    visibility: Visibility
+    created: float
+    """Seconds since the Unix epoch."""
+    parent_keys: tuple[int, ...]
+    depth: int
+    """How many runs lie between it and what was published from outside."""
+    _fresh: list[BaseModel] | None
+    """An instance that nobody holds, for the first who asks."""
+
+
+class Artifact(_Fields):
+    """One immutable piece of content on the board.
+
+    Its content is fixed as canonical JSON when it is published: `payload` and `as_model`
+    give every caller an own copy. Artifacts are equal when their ids are.
+    """
+
+    __slots__ = ()
+
+    @staticmethod
+    def of(
+        obj: BaseModel,
+        *,
+        tags: Iterable[str] = (),
+        visibility: Visibility | None = None,
+        correlation_id: str | None = None,
+        partition_key: str | None = None,
+    ) -> Artifact:
+        """Make an artifact that is not on a board yet.
+
+        Args:
+            obj: Its content.
+            tags: Words that subscriptions may ask for.
+            visibility: Who may read it; everybody unless said.
+            correlation_id: The workflow it belongs to; a new one unless said.
+            partition_key: What it is about, for the user's own use.
+
+        Raises:
+            PublishError: The content would not survive being stored.
+        """
+        entry = registry.entry(type(obj))
+        data, fresh = entry.freeze(obj)
+        now = time.time()
+        key = new_key(now)
+        return seal(
+            key,
+            entry,
+            data,
+            EXTERNAL,
+            correlation_id or f"{key:032x}",
+            partition_key,
+            frozenset(tags),
+            visibility or PUBLIC,
+            now,
+            (),
+            0,
+            fresh,
+        )
+
+    @property
+    def id(self) -> UUID:
+        """Time-ordered id: a UUID of version 7 (RFC 9562)."""
+        return UUID(int=self.key)
+
+    @property
+    def type(self) -> str:
+        """Stable name of the content's class."""
+        return self.entry.name
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """The content as a new JSON-compatible dict, by field names."""
+        payload: dict[str, Any] = json.loads(self.data)
+        return payload
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was published, in UTC."""
+        return as_datetime(self.created)
+
+    @property
+    def parents(self) -> tuple[UUID, ...]:
+        """Ids of the inputs of the run that made it."""
+        return tuple(UUID(int=key) for key in self.parent_keys)
+
+    @property
+    def is_loose_root(self) -> bool:
+        """Whether it was published from outside, without naming a workflow."""
+        return self.depth == 0 and self.correlation_id == f"{self.key:032x}"
+
+    def as_model(self, model: type[M]) -> M:
+        """Return the content as a new instance.
+
+        Args:
+            model: The class that goes by the artifact's type name.
+
+        Raises:
+            TypeRegistryError: The artifact is of another type.
+            UpcastError: The content has no way up to the class's version.
+        """
+        entry = registry.entry(model)
+        if entry.name != self.entry.name:
+            msg = f"this artifact is a {self.type!r}, not a {entry.name!r}"
+            raise TypeRegistryError(msg)
+        loaded = entry.load(self.data, self.version)
+        assert isinstance(loaded, model)
+        return loaded
+
+    def take(self, entry: TypeEntry) -> BaseModel:
+        """Return an instance that nobody else has.
+
+        The one that was read back when the artifact was made goes to the first who asks
+        (a list's `pop` is atomic, so also among threads); later callers get new ones.
+        """
+        if self._fresh and entry is self.entry:
+            try:
+                return self._fresh.pop()
+            except IndexError:
+                pass
+        return entry.load(self.data, self.version)
+
+    def replace(
+        self,
+        obj: BaseModel | None = None,
+        *,
+        tags: Iterable[str] | None = None,
+        visibility: Visibility | None = None,
+        partition_key: str | None = None,
+    ) -> Artifact:
+        """Return a copy with the same id and lineage and other content or attributes.
+
+        Raises:
+            PublishError: The new content would not survive being stored.
+        """
+        entry, data, fresh = self.entry, self.data, None
+        if obj is not None:
+            entry = registry.entry(type(obj))
+            data, fresh = entry.freeze(obj)
+        return seal(
+            self.key,
+            entry,
+            data,
+            self.produced_by,
+            self.correlation_id,
+            self.partition_key if partition_key is None else partition_key,
+            self.tags if tags is None else frozenset(tags),
+            visibility or self.visibility,
+            self.created,
+            self.parent_keys,
+            self.depth,
+            fresh,
+        )
+
+    def __setattr__(self, name: str, value: object) -> None:
+        msg = f"an artifact is frozen; {name!r} cannot be set, publish a new one instead"
+        raise FrozenInstanceError(msg)
+
+    def __delattr__(self, name: str) -> None:
+        msg = f"an artifact is frozen; {name!r} cannot be deleted"
+        raise FrozenInstanceError(msg)
+
+    def __eq__(self, other: object) -> bool:
+        return self.key == other.key if isinstance(other, Artifact) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        del memo
+        return self
+
+    def __reduce__(self) -> str:
+        msg = "artifacts are not pickled; send their payload, or read them from a store"
+        raise TypeError(msg)
+
+    def __repr__(self) -> str:
+        text = self.data if len(self.data) <= 200 else self.data[:197] + b"..."
+        return (
+            f"Artifact({self.type} {text.decode(errors='replace')}, seq={self.seq}, "
+            f"by={self.produced_by!r}, workflow={self.correlation_id!r})"
+        )
+
+
+class _Unsealed(_Fields):
+    """The same layout before it is frozen: plain attribute stores are what makes it fast."""
+
+    __slots__ = ()
+
+
+def seal(  # noqa: PLR0913 - one call per artifact on the hottest path, all fields given
+    key: int,
+    entry: TypeEntry,
+    data: bytes,
+    produced_by: str,
+    correlation_id: str,
+    partition_key: str | None,
+    tags: frozenset[str],
+    visibility: Visibility,
+    created: float,
+    parent_keys: tuple[int, ...],
+    depth: int,
+    fresh: BaseModel | None,
+    version: int | None = None,
+    seq: int = 0,
+) -> Artifact:
+    """Make an artifact of its parts; for the board and for stores.
+
+    Args:
+        key: The id as a number of 128 bits.
+        entry: The type of the content.
+        data: The content as canonical JSON.
+        produced_by: Who made it.
+        correlation_id: Its workflow.
+        partition_key: What it is about.
+        tags: Words that subscriptions may ask for.
+        visibility: Who may read it.
+        created: Seconds since the Unix epoch.
+        parent_keys: Ids of the inputs it was made of.
+        depth: Number of runs between it and the outside.
+        fresh: An instance read back from `data` that nobody holds, if there is one.
+        version: The version of `data`; the class's unless said.
+        seq: Position on the board, 0 while it is not there.
+    """
+    made = _Unsealed()
+    made.key = key
+    made.entry = entry
+    made.data = data
+    made.produced_by = produced_by
+    made.correlation_id = correlation_id
+    made.partition_key = partition_key
+    made.tags = tags
+    made.visibility = visibility
+    made.created = created
+    made.parent_keys = parent_keys
+    made.depth = depth
+    made._fresh = None if fresh is None else [fresh]
+    made.version = entry.version if version is None else version
+    made.seq = seq
+    made.__class__ = Artifact  # pyright: ignore[reportAttributeAccessIssue]
+    return made  # pyright: ignore[reportReturnType]
+
+
+set_seq = _Fields.seq.__set__  # pyright: ignore
+"""`set_seq(artifact, n)`: for stores, once, when they commit it."""
+
+def forget_fresh(artifact: Artifact) -> None:
+    """Give up the instance that `take` would hand out, since nobody waits for it."""
+    _set_fresh(artifact, None)
+
+
+_set_fresh = _Fields._fresh.__set__  # pyright: ignore
+_serial = itertools.count(random.getrandbits(40))
+_random_bits = random.Random().getrandbits
+
+
+def new_key(now: float) -> int:
+    """Return a time-ordered id: the 128 bits of a UUID of version 7 (RFC 9562, 5.7).
+
+    The 74 bits after the milliseconds hold a serial number of 42 bits, which keeps ids of
+    one process in order within a millisecond, and 32 random bits.
+
+    Args:
+        now: Seconds since the Unix epoch.
+    """
+    serial = next(_serial)
+    return (
+        ((int(now * 1000) << 16 | 0x7000 | (serial >> 30) & 0xFFF) << 64)
+        | 0x8000000000000000
+        | ((serial & 0x3FFFFFFF) << 32)
+        | _random_bits(32)
+    )

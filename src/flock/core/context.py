@@ -1,0 +1,238 @@
+"""What one run is given: its context, its inputs, and what it answers with."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+
+from pydantic import BaseModel
+
+from flock.core.artifacts import Artifact
+from flock.core.types import registry
+from flock.core.visibility import AgentIdentity
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from flock.core.filters import FilterConfig
+
+M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class EvalInputs:
+    """What an engine works on.
+
+    Attributes:
+        artifacts: The inputs, in the order the agent declared their types.
+        state: What hooks and earlier engines of this run left for later ones.
+    """
+
+    artifacts: list[Artifact] = field(default_factory=list[Artifact])
+    state: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def first_as(self, model: type[M]) -> M | None:
+        """Return the first input of a type as a new instance, or None without one."""
+        entry = registry.entry(model)
+        for artifact in self.artifacts:
+            if artifact.entry.name == entry.name:
+                return cast("M", artifact.take(entry))
+        return None
+
+    def all_as(self, model: type[M]) -> list[M]:
+        """Return all inputs of a type as new instances, in order."""
+        entry = registry.entry(model)
+        found = (a for a in self.artifacts if a.entry.name == entry.name)
+        return [cast("M", artifact.take(entry)) for artifact in found]
+
+
+@dataclass(slots=True)
+class EvalResult:
+    """What an engine answers.
+
+    Attributes:
+        artifacts: The outputs. A chain hands them to its next engine.
+        state: Merged into the state of the inputs.
+        metrics: Figures, merged over the chain.
+        logs: Lines, gathered over the chain.
+        errors: What went wrong without failing the run.
+    """
+
+    artifacts: list[Artifact] = field(default_factory=list[Artifact])
+    state: dict[str, Any] = field(default_factory=dict[str, Any])
+    metrics: dict[str, float] = field(default_factory=dict[str, float])
+    logs: list[str] = field(default_factory=list[str])
+    errors: list[str] = field(default_factory=list[str])
+
+    @classmethod
+    def from_object(cls, obj: BaseModel, **rest: Any) -> EvalResult:  # noqa: ANN401
+        """Answer with one model; `rest` are further fields of the result."""
+        return cls(artifacts=[Artifact.of(obj)], **rest)
+
+    @classmethod
+    def from_objects(cls, *objs: BaseModel, **rest: Any) -> EvalResult:  # noqa: ANN401
+        """Answer with several models; `rest` are further fields of the result."""
+        return cls(artifacts=[Artifact.of(obj) for obj in objs], **rest)
+
+    @classmethod
+    def empty(cls, **rest: Any) -> EvalResult:  # noqa: ANN401
+        """Decline: publish nothing."""
+        return cls(**rest)
+
+    @classmethod
+    def with_state(cls, state: dict[str, Any]) -> EvalResult:
+        """Pass the inputs on and leave `state` to the engines after this one."""
+        return cls(state=dict(state))
+
+
+class ContextRequest(Protocol):
+    """What a context provider is asked for."""
+
+    @property
+    def agent(self) -> AgentIdentity:
+        """Who is going to read."""
+        ...
+
+    @property
+    def correlation_id(self) -> str:
+        """The workflow of the run."""
+        ...
+
+    @property
+    def inputs(self) -> tuple[Artifact, ...]:
+        """The inputs of the run."""
+        ...
+
+    async def query(
+        self, where: FilterConfig | None = None, *, limit: int = 50
+    ) -> list[Artifact]:
+        """Return the newest artifacts that this agent may see, newest first.
+
+        Args:
+            where: What to look for, across workflows unless it names one.
+            limit: How many at the most.
+        """
+        ...
+
+
+ContextProvider = Callable[[ContextRequest], Awaitable[Iterable[Artifact]]]
+"""An async callable that chooses the history an agent gets; it can narrow, never widen."""
+
+
+class Context:
+    """What a run knows about itself.
+
+    Attributes:
+        correlation_id: The workflow.
+        run_id: Id of the run, the same for every attempt: the idempotency key for effects
+            outside the board.
+        attempt: Counts the attempts from 1.
+        state: Shared by the hooks and engines of this attempt.
+        is_batch: Whether the inputs were batched.
+        agent_identity: Who runs.
+        artifacts: History as of the run's start, oldest first; empty unless an engine has
+            `enable_context = True`.
+        trigger_type: What started the run: `"artifact"`, `"direct"` or `"schedule"`.
+        fire_time: When its schedule fired; None without a schedule.
+    """
+
+    __slots__ = (
+        "_emit",
+        "_steps",
+        "agent_identity",
+        "artifacts",
+        "attempt",
+        "correlation_id",
+        "depth",
+        "emitted",
+        "fire_time",
+        "ended_by",
+        "is_batch",
+        "load_history",
+        "now",
+        "parent_keys",
+        "run_key",
+        "state",
+        "trigger_type",
+    )
+
+    def __init__(
+        self,
+        correlation_id: str = "",
+        *,
+        run_key: int = 0,
+        attempt: int = 1,
+        agent_identity: AgentIdentity | None = None,
+        is_batch: bool = False,
+        state: dict[str, Any] | None = None,
+        trigger_type: str = "artifact",
+        fire_time: datetime | None = None,
+        depth: int = 1,
+        parent_keys: tuple[int, ...] | None = None,
+        now: Callable[[], float] = time.time,
+        steps: dict[str, Any] | None = None,
+        emit: Callable[[object], None] | None = None,
+    ) -> None:
+        self.correlation_id = correlation_id
+        self.run_key = run_key
+        self.attempt = attempt
+        self.agent_identity = agent_identity or _NOBODY
+        self.is_batch = is_batch
+        self.state = {} if state is None else state
+        self.artifacts: tuple[Artifact, ...] = ()
+        self.trigger_type = trigger_type
+        self.fire_time = fire_time
+        self.depth = depth
+        self.parent_keys = parent_keys
+        self.now = now
+        self.load_history: Callable[[], Awaitable[tuple[Artifact, ...]]] | None = None
+        self.ended_by: Exception | None = None
+        self.emitted = 0
+        self._steps = steps
+        self._emit = emit
+
+    @property
+    def run_id(self) -> str:
+        """Id of the run in hexadecimal, the same for every attempt."""
+        return f"{self.run_key:032x}"
+
+    @property
+    def task_id(self) -> str:
+        """Id of this attempt."""
+        return f"{self.run_key:032x}.{self.attempt}"
+
+    async def step(self, name: str, fn: Callable[..., T | Awaitable[T]], *args: object) -> T:
+        """Call `fn(*args)` once per run, however many attempts the run takes.
+
+        Args:
+            name: Names the step within its run.
+            fn: A function or coroutine function.
+            *args: Its arguments.
+
+        Returns:
+            What the call returned, or had returned in an earlier attempt.
+        """
+        if self._steps is None:
+            self._steps = {}
+        if name not in self._steps:
+            value = fn(*args)
+            if inspect.isawaitable(value):
+                value = await value
+            self._steps[name] = value
+        return self._steps[name]
+
+    def emit(self, delta: object) -> None:
+        """Tell observers of progress, as a `RunEmitted` event. Nothing is stored.
+
+        Args:
+            delta: A token, a fraction, a message: whatever the observers understand.
+        """
+        if self._emit is not None:
+            self._emit(delta)
+
+
+_NOBODY = AgentIdentity("")

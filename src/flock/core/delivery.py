@@ -1,0 +1,128 @@
+"""Deliveries and runs: the two records that make a board restartable and exact."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from flock.core.artifacts import Artifact
+    from flock.core.subscription import Subscription
+
+
+class Delivery:
+    """One artifact before one subscription, open until the run that used it commits.
+
+    Attributes:
+        artifact: The artifact.
+        agent: Name of the agent.
+        index: Which of the agent's subscriptions, from 0.
+        subscription: The subscription itself.
+        opens_at: Seconds since the epoch from which the agent may see the artifact.
+        run: The run it was gathered into; None while it waits.
+        is_open: Whether it still has to be used.
+        is_waiting: Whether it waits in a gate, held back or deferred.
+    """
+
+    __slots__ = (
+        "agent",
+        "artifact",
+        "index",
+        "is_open",
+        "is_waiting",
+        "opens_at",
+        "run",
+        "subscription",
+    )
+
+    def __init__(
+        self, artifact: Artifact, subscription: Subscription, opens_at: float = 0.0
+    ) -> None:
+        self.artifact = artifact
+        self.agent = subscription.agent
+        self.index = subscription.index
+        self.subscription = subscription
+        self.opens_at = opens_at
+        self.run: Run | None = None
+        self.is_open = True
+        self.is_waiting = False
+
+    def __repr__(self) -> str:
+        return f"Delivery({self.artifact.type} -> {self.agent!r}[{self.index}])"
+
+
+class Run:
+    """One invocation of one agent over one group of deliveries.
+
+    Attributes:
+        key: Its id as a number of 128 bits, the same for every attempt.
+        agent: Name of the agent.
+        subscription: The subscription that gathered it; None when called directly.
+        deliveries: What it uses, closed by its commit; empty when called directly.
+        artifacts: The inputs, in the order the agent gets them.
+        correlation_id: The workflow of its earliest input on the board.
+        depth: Hops from the outside: one more than its deepest input.
+        is_batch: Whether the inputs were batched.
+        attempt: How many times it was begun.
+        emitted: How many outputs of a stream are on the board already.
+        steps: What `ctx.step` remembers, by name.
+    """
+
+    __slots__ = (
+        "agent",
+        "artifacts",
+        "attempt",
+        "correlation_id",
+        "deliveries",
+        "depth",
+        "emitted",
+        "is_batch",
+        "key",
+        "parent_keys",
+        "steps",
+        "subscription",
+    )
+
+    def __init__(
+        self,
+        key: int,
+        agent: str,
+        subscription: Subscription | None,
+        deliveries: Sequence[Delivery],
+        artifacts: list[Artifact],
+        *,
+        is_batch: bool = False,
+    ) -> None:
+        self.key = key
+        self.agent = agent
+        self.subscription = subscription
+        self.deliveries = deliveries
+        self.is_batch = is_batch
+        self.attempt = 0
+        self.emitted = 0
+        self.steps: dict[str, Any] = {}
+        self.use(artifacts)
+
+    @property
+    def id(self) -> str:
+        """The id in hexadecimal."""
+        return f"{self.key:032x}"
+
+    def use(self, artifacts: list[Artifact]) -> None:
+        """Take these artifacts as inputs, and workflow, depth and lineage from them."""
+        self.artifacts = artifacts
+        first = artifacts[0]
+        if len(artifacts) == 1:
+            self.correlation_id = first.correlation_id
+            self.depth = first.depth + 1
+            self.parent_keys: tuple[int, ...] = (first.key,)
+        else:
+            earliest = min(artifacts, key=_position)
+            self.correlation_id = earliest.correlation_id
+            self.depth = max(artifact.depth for artifact in artifacts) + 1
+            self.parent_keys = tuple(artifact.key for artifact in artifacts)
+
+
+def _position(artifact: Artifact) -> int:
+    return artifact.seq

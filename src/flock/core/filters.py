@@ -1,0 +1,95 @@
+"""What to look for on the board."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from flock.core.types import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from flock.core.artifacts import Artifact
+
+_KINDS = {"public", "private", "labelled", "tenant", "after"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterConfig:
+    """Which artifacts a query asks for; what is left out does not narrow it.
+
+    Attributes:
+        type_names: Stable or unique short type names, or classes; any of them.
+        produced_by: Names of producers; any of them.
+        correlation_id: The workflow.
+        tags: Tags that an artifact must all have.
+        visibility: Kinds of visibility (`"Public"`, `"Private"`, ...); any of them.
+        start: The earliest `created_at`, inclusive; aware.
+        end: The latest `created_at`, inclusive; aware.
+
+    Raises:
+        ValueError: A time is naive, or a kind of visibility does not exist.
+        TypeRegistryError: A type name is unknown or ambiguous.
+    """
+
+    type_names: Collection[str | type] | None = None
+    produced_by: Collection[str] | None = None
+    correlation_id: str | None = None
+    tags: Collection[str] | None = None
+    visibility: Collection[str] | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if self.type_names is not None:
+            names = frozenset(
+                registry.resolve(t).name if isinstance(t, str) else registry.entry(t).name
+                for t in _several(self.type_names)
+            )
+            object.__setattr__(self, "type_names", names)
+        for field in ("produced_by", "tags"):
+            value = getattr(self, field)
+            if value is not None:
+                object.__setattr__(self, field, frozenset(_several(value)))
+        if self.visibility is not None:
+            kinds = frozenset(kind.lower() for kind in _several(self.visibility))
+            if not kinds <= _KINDS:
+                msg = (
+                    f"unknown kinds of visibility {sorted(kinds - _KINDS)}; there are "
+                    "Public, Private, Labelled, Tenant and After"
+                )
+                raise ValueError(msg)
+            object.__setattr__(self, "visibility", kinds)
+        for field in ("start", "end"):
+            require_aware(getattr(self, field), f"FilterConfig.{field}")
+
+    def admits(self, artifact: Artifact) -> bool:
+        """Return whether an artifact is asked for."""
+        return (
+            (self.type_names is None or artifact.type in self.type_names)
+            and (self.produced_by is None or artifact.produced_by in self.produced_by)
+            and (
+                self.correlation_id is None or artifact.correlation_id == str(self.correlation_id)
+            )
+            and (self.tags is None or artifact.tags.issuperset(self.tags))
+            and (self.visibility is None or artifact.visibility.kind.lower() in self.visibility)
+            and (self.start is None or artifact.created >= self.start.timestamp())
+            and (self.end is None or artifact.created <= self.end.timestamp())
+        )
+
+
+def require_aware(moment: datetime | None, what: str) -> None:
+    """Refuse a datetime without a time zone.
+
+    Raises:
+        ValueError: `moment` is naive.
+    """
+    if moment is not None and moment.tzinfo is None:
+        msg = f"{what} needs a time zone, as in datetime.now(UTC); {moment!r} has none"
+        raise ValueError(msg)
+
+
+def _several(value: Collection[str | type] | str | type) -> Collection[str | type]:
+    return (value,) if isinstance(value, str | type) else value

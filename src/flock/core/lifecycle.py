@@ -1,0 +1,77 @@
+"""The hooks of one run: who has which, without depending on their base classes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from flock.core.agent import Agent
+    from flock.core.artifacts import Artifact
+    from flock.core.context import Context, EvalInputs, EvalResult
+    from flock.core.outputs import OutputGroup
+
+F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C")
+
+_LEFT_OUT: Final = "__flock_hook_left_out__"
+
+
+class RunHooks(Protocol):
+    """What utilities and engines may do around one run; see `AgentComponent`."""
+
+    name: str | None
+    priority: int
+
+    async def on_initialize(self, agent: Agent, ctx: Context) -> None: ...
+    async def on_pre_consume(
+        self, agent: Agent, ctx: Context, inputs: list[Artifact]
+    ) -> list[Artifact]: ...
+    async def on_pre_evaluate(
+        self, agent: Agent, ctx: Context, inputs: EvalInputs
+    ) -> EvalInputs: ...
+    async def on_post_evaluate(
+        self, agent: Agent, ctx: Context, inputs: EvalInputs, result: EvalResult
+    ) -> EvalResult: ...
+    async def on_post_publish(self, agent: Agent, ctx: Context, artifact: Artifact) -> None: ...
+    async def on_error(self, agent: Agent, ctx: Context, error: BaseException) -> None: ...
+    async def on_terminate(self, agent: Agent, ctx: Context) -> None: ...
+
+
+class Engine(RunHooks, Protocol):
+    """What computes an agent's outputs; see `EngineComponent`."""
+
+    enable_context: bool
+
+    @property
+    def streams(self) -> bool: ...
+
+    async def evaluate(
+        self, agent: Agent, ctx: Context, inputs: EvalInputs, output_group: OutputGroup
+    ) -> object: ...
+    def stream(
+        self, agent: Agent, ctx: Context, inputs: EvalInputs, output_group: OutputGroup
+    ) -> AsyncIterator[object]: ...
+
+
+def left_out(hook: F) -> F:
+    """Mark a base class's hook as doing nothing, so that it is never called."""
+    setattr(hook, _LEFT_OUT, True)
+    return hook
+
+
+def implementing(components: Iterable[C], hook: str) -> tuple[C, ...]:
+    """Return the components that have a hook, in ascending priority, stable."""
+    found = [c for c in components if has_hook(c, hook)]
+    return tuple(sorted(found, key=lambda c: getattr(c, "priority", 0)))
+
+
+def has_hook(component: object, hook: str) -> bool:
+    """Return whether a component does anything in a hook."""
+    method = getattr(component, hook, None)
+    return method is not None and not getattr(method, _LEFT_OUT, False)
+
+
+def label_of(component: object) -> str:
+    """Return a component's name, or its class's."""
+    return getattr(component, "name", None) or type(component).__name__

@@ -1,0 +1,65 @@
+"""A counted limit that can be taken without waiting, or waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+
+class Slots:
+    """How many may run at once; waiters are served in the order they came.
+
+    Unlike `asyncio.Semaphore` it can be taken synchronously and tells when one is free, so
+    that a scheduler starts tasks only for runs that can go on at once.
+
+    Attributes:
+        limit: How many there are.
+        on_free: Called when a slot became free and nobody waited for it.
+    """
+
+    __slots__ = ("_waiters", "limit", "on_free", "used")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+        self.on_free: Callable[[], None] | None = None
+        self._waiters: deque[asyncio.Future[None]] = deque()
+
+    def take(self) -> bool:
+        """Take a slot if one is free, and say whether it was."""
+        if self.used >= self.limit:
+            return False
+        self.used += 1
+        return True
+
+    def give(self) -> None:
+        """Give a slot back: to the first waiter, if there is one."""
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self.used -= 1
+
+    def clear(self) -> None:
+        """Forget what an event loop that has ended held."""
+        self.used = 0
+        self._waiters.clear()
+
+    async def __aenter__(self) -> None:
+        if self.take():
+            return
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self.give()
+            raise
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.give()
+        if self.on_free is not None:
+            self.on_free()

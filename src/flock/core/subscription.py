@@ -1,0 +1,151 @@
+"""What an agent consumes: subscriptions, and how inputs are gathered."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final, Literal
+
+from flock.core.spans import seconds
+from flock.core.types import TypeEntry
+from flock.errors import DeclarationError
+
+Mode = Literal["both", "events", "direct"]
+MODES: Final = ("both", "events", "direct")
+
+OnExpired = Literal["drop", "run"]
+
+
+@dataclass(frozen=True, slots=True)
+class JoinSpec:
+    """Gather one artifact of each type that have the same key.
+
+    Attributes:
+        by: The key: the name of a field, or a function of the model. Any JSON value or
+            hashable; equal keys belong together, across workflows.
+        within: How long a group may take from its first arrival (a `timedelta`), or among
+            how many artifacts of this subscription, counted from the first, it must be
+            complete (an `int`).
+        on_expired: What becomes of a group that was not completed in time: `"drop"`
+            leaves an event and a `GroupExpired` record; `"run"` also runs the agent once
+            with what came.
+
+    Raises:
+        DeclarationError: `by` is neither, or `within` is not positive.
+    """
+
+    by: str | Callable[[Any], object]
+    within: timedelta | int
+    on_expired: OnExpired = "drop"
+
+    def __post_init__(self) -> None:
+        if not (callable(self.by) or (isinstance(self.by, str) and self.by)):
+            msg = (
+                f"JoinSpec.by takes the name of a field or a function of the model, not "
+                f"{self.by!r}; for a compound key return a tuple"
+            )
+            raise DeclarationError(msg)
+        if isinstance(self.within, timedelta):
+            positive = self.within > timedelta(0)
+        else:
+            positive = type(self.within) is int and self.within > 0
+        if not positive:
+            msg = (
+                "JoinSpec.within takes a positive timedelta, or a positive int that counts "
+                f"artifacts, not {self.within!r}"
+            )
+            raise DeclarationError(msg)
+        if self.on_expired not in {"drop", "run"}:
+            msg = f"JoinSpec.on_expired is 'drop' or 'run', not {self.on_expired!r}"
+            raise DeclarationError(msg)
+
+    @property
+    def window_seconds(self) -> float | None:
+        """The time window in seconds, or None for a count window."""
+        return self.within.total_seconds() if isinstance(self.within, timedelta) else None
+
+    @property
+    def window_count(self) -> int | None:
+        """The count window, or None for a time window."""
+        return None if isinstance(self.within, timedelta) else self.within
+
+    def key_of(self, model: object) -> object:
+        """Return the join key of a model."""
+        return getattr(model, self.by) if isinstance(self.by, str) else self.by(model)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSpec:
+    """Gather inputs (or complete groups) and run once for all of them.
+
+    Attributes:
+        size: Run when this many are there.
+        timeout: Run this long after the first of a batch arrived: a `timedelta` or seconds.
+
+    Raises:
+        DeclarationError: Neither is given, or one is not positive.
+    """
+
+    size: int | None = None
+    timeout: timedelta | float | None = None
+
+    def __post_init__(self) -> None:
+        if self.size is None and self.timeout is None:
+            msg = "BatchSpec needs a size or a timeout, or it would never run"
+            raise DeclarationError(msg)
+        if self.size is not None and (type(self.size) is not int or self.size < 1):
+            msg = f"BatchSpec.size must be a whole number from 1, not {self.size!r}"
+            raise DeclarationError(msg)
+        if self.timeout is not None:
+            try:
+                seconds(self.timeout, "BatchSpec.timeout")
+            except ValueError as error:
+                raise DeclarationError(str(error)) from None
+
+    @property
+    def timeout_seconds(self) -> float | None:
+        """The timeout in seconds, if there is one."""
+        return None if self.timeout is None else seconds(self.timeout, "BatchSpec.timeout")
+
+
+@dataclass(eq=False, slots=True)
+class Subscription:
+    """One `consumes` of an agent: what it waits for and how inputs are gathered.
+
+    Attributes:
+        agent: Name of the agent.
+        index: Position among the agent's subscriptions, from 0.
+        types: The types, in declared order; a repeated type asks for that many.
+        each: Predicates that every single artifact must pass.
+        group: Predicates of the complete group, of as many arguments as there are types.
+        from_agents: Names of the producers it listens to; all if None.
+        tags: Tags of which an artifact must have one; any if None.
+        join: How artifacts are joined by key, if they are.
+        batch: How inputs are batched, if they are.
+        mode: `"events"` is started by published artifacts only, `"direct"` by `arun` and
+            `invoke` only, `"both"` by either.
+        priority: Higher runs first when both are ready.
+    """
+
+    agent: str
+    index: int
+    types: tuple[TypeEntry, ...]
+    each: tuple[Callable[[Any], object], ...] = ()
+    group: tuple[Callable[..., object], ...] = ()
+    from_agents: frozenset[str] | None = None
+    tags: frozenset[str] | None = None
+    join: JoinSpec | None = None
+    batch: BatchSpec | None = None
+    mode: Mode = "both"
+    priority: int = 0
+    counts: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.counts = Counter(entry.name for entry in self.types)
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether it gathers several artifacts before it runs."""
+        return self.batch is not None or self.join is not None or len(self.types) > 1

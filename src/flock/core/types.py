@@ -1,0 +1,338 @@
+"""Model classes and their stable names: the registry, canonical JSON, upcasting."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticSerializationError, SchemaSerializer, SchemaValidator
+
+from flock.core.survival import difference
+from flock.errors import PublishError, TypeRegistryError, UpcastError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+M = TypeVar("M", bound=BaseModel)
+Upcaster = TypeVar("Upcaster", bound="Callable[[dict[str, Any]], dict[str, Any]]")
+
+MAX_PAYLOAD: Final = 64 * 1024 * 1024
+"""The largest payload in bytes of canonical JSON; above it a publish is refused."""
+
+_MARK: Final = "__flock_type__"
+
+
+class TypeEntry:
+    """A model class under its stable name and version, with its canonical JSON.
+
+    Canonical JSON goes by field names, whatever aliases the class has, and leaves computed
+    and excluded fields out, so that a class can always read what it wrote. Bytes are
+    base64 unless the class says otherwise.
+    """
+
+    __slots__ = ("__weakref__", "_codec", "cls", "name", "version")
+
+    def __init__(self, cls: type[BaseModel], name: str, version: int) -> None:
+        self.cls = cls
+        self.name = name
+        self.version = version
+        self._codec: tuple[SchemaSerializer, SchemaValidator] | None = None
+
+    def __repr__(self) -> str:
+        return f"TypeEntry({self.name!r}, version={self.version})"
+
+    def _codecs(self) -> tuple[SchemaSerializer, SchemaValidator]:
+        if self._codec is None:
+            if not self.cls.__pydantic_complete__:
+                self.cls.model_rebuild()
+            schema: Any = self.cls.__pydantic_core_schema__
+            if _mentions_bytes(schema):
+                safe = _with_safe_bytes(schema)
+                self._codec = (
+                    SchemaSerializer(safe, None, _use_prebuilt=False),
+                    SchemaValidator(safe, None, _use_prebuilt=False),
+                )
+            else:
+                self._codec = (self.cls.__pydantic_serializer__, self.cls.__pydantic_validator__)
+        return self._codec
+
+    def freeze(self, obj: BaseModel) -> tuple[bytes, BaseModel]:
+        """Fix the content of `obj`.
+
+        Returns:
+            Its canonical JSON, and a new instance read back from that JSON.
+
+        Raises:
+            PublishError: The content would not come back the same.
+        """
+        dump, load = self._codec or self._codecs()
+        try:
+            data = dump.to_json(obj, by_alias=False, round_trip=True, warnings=False)
+            fresh: BaseModel = load.validate_json(data, by_alias=False, by_name=True)
+        except (PydanticSerializationError, ValidationError, UnicodeError) as error:
+            msg = (
+                f"a {self.name!r} cannot be stored, since its JSON does not make one again: {error}"
+                "; give required fields no `exclude`, and every field a type that JSON can carry"
+            )
+            raise PublishError(msg) from error
+        if obj.__dict__ != fresh.__dict__ or fresh.__pydantic_extra__:
+            found = difference(obj, fresh)
+            if found is not None:
+                msg = (
+                    f"a {self.name!r} cannot be stored, since {found}; use a type that survives "
+                    "JSON, or exclude the field and give it a default"
+                )
+                raise PublishError(msg)
+        if len(data) > MAX_PAYLOAD:
+            msg = (
+                f"a {self.name!r} of {len(data):,} bytes is larger than the {MAX_PAYLOAD:,} that "
+                "one artifact may hold; publish a reference to the content instead"
+            )
+            raise PublishError(msg)
+        return data, fresh
+
+    def load(self, data: bytes, version: int) -> BaseModel:
+        """Return a new instance made from canonical JSON of `version`.
+
+        Raises:
+            UpcastError: `version` has no way up to this class's version, or the upcast
+                payload is not valid.
+        """
+        validator = (self._codec or self._codecs())[1]
+        if version != self.version:
+            data = registry.upcast(self, data, version)
+        try:
+            return validator.validate_json(data, by_alias=False, by_name=True)
+        except ValidationError as error:
+            msg = (
+                f"a stored {self.name!r} (version {version}) does not fit its class any more: "
+                f"{error}; raise the version and register an upcaster with @upcasts"
+            )
+            raise UpcastError(msg) from error
+
+    def parse(self, payload: object, version: int | None = None) -> BaseModel:
+        """Return an instance made from a JSON-compatible payload or from Python values.
+
+        Args:
+            payload: Usually a dict, by field names or aliases.
+            version: The version the payload was written in, this class's unless said.
+
+        Raises:
+            PublishError: The payload is not a valid one.
+        """
+        validator = (self._codec or self._codecs())[1]
+        try:
+            try:
+                data = json.dumps(payload).encode()
+            except (TypeError, ValueError):
+                return self.cls.__pydantic_validator__.validate_python(
+                    payload, by_alias=True, by_name=True
+                )
+            if version is not None and version != self.version:
+                return self.load(data, version)
+            return validator.validate_json(data, by_alias=True, by_name=True)
+        except ValidationError as error:
+            msg = f"this payload is no valid {self.name!r}: {error}"
+            raise PublishError(msg) from error
+
+
+class TypeRegistry:
+    """Which class goes by which stable name. There is one for the process."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, TypeEntry] = {}
+        self._by_short_name: dict[str, dict[str, TypeEntry]] = {}
+        self._upcasters: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+    def entry(self, cls: type[BaseModel]) -> TypeEntry:
+        """Return the entry of a class, registering it under its default name at first use.
+
+        Raises:
+            TypeRegistryError: `cls` is no Pydantic model class, or its name is another's.
+        """
+        entry: TypeEntry | None = cls.__dict__.get(_MARK) if isinstance(cls, type) else None
+        return entry or self.register(cls)
+
+    def register(
+        self, cls: type[BaseModel], *, name: str | None = None, version: int = 1
+    ) -> TypeEntry:
+        """Register a class under a stable name and version.
+
+        Raises:
+            TypeRegistryError: `cls` is no Pydantic model class, or the name is another's.
+        """
+        if not (isinstance(cls, type) and issubclass(cls, BaseModel)) or cls is BaseModel:
+            msg = f"{cls!r} is no Pydantic model class; derive it from pydantic.BaseModel"
+            raise TypeRegistryError(msg)
+        if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+            msg = f"the version of {cls.__qualname__} must be a whole number from 1, not {version!r}"
+            raise TypeRegistryError(msg)
+        name = name or f"{_module_name(cls)}.{cls.__qualname__}"
+        holder = self._by_name.get(name)
+        if holder is not None and not _same_origin(holder.cls, cls):
+            msg = (
+                f"the name {name!r} belongs to {holder.cls!r} and cannot be given to {cls!r}; "
+                "choose another with @flock_type(name=...)"
+            )
+            raise TypeRegistryError(msg)
+        entry = TypeEntry(cls, name, version)
+        former: TypeEntry | None = cls.__dict__.get(_MARK)
+        if former is not None and former.name != name and self._by_name.get(former.name) is former:
+            del self._by_name[former.name]
+            self._by_short_name[former.cls.__name__].pop(former.name, None)
+        self._by_name[name] = entry
+        self._by_short_name.setdefault(cls.__name__, {})[name] = entry
+        setattr(cls, _MARK, entry)
+        return entry
+
+    def resolve(self, name: str) -> TypeEntry:
+        """Return the entry of a stable name, or of a short class name where that is unique.
+
+        Raises:
+            TypeRegistryError: No class goes by that name, or several do.
+        """
+        entry = self._by_name.get(name)
+        if entry is not None:
+            return entry
+        found = list(self._by_short_name.get(name, {}).values())
+        if len(found) == 1:
+            return found[0]
+        if found:
+            options = ", ".join(sorted(repr(e.name) for e in found))
+            msg = f"the type name {name!r} is ambiguous; say which: {options}"
+        else:
+            msg = (
+                f"no type goes by the name {name!r}; use its class in an agent, or register it "
+                "with @flock_type, before naming it"
+            )
+        raise TypeRegistryError(msg)
+
+    def add_upcaster(
+        self, name: str, from_version: int, fn: Callable[[dict[str, Any]], dict[str, Any]]
+    ) -> None:
+        """Register the step from one version of a type's payload to the next."""
+        self._upcasters[name, from_version] = fn
+
+    def upcast(self, entry: TypeEntry, data: bytes, version: int) -> bytes:
+        """Bring canonical JSON of an older version up to the version of its class.
+
+        Raises:
+            UpcastError: A step is missing or fails, or the data is newer than the class.
+        """
+        if version > entry.version:
+            msg = (
+                f"a stored {entry.name!r} has version {version}, but its class here has version "
+                f"{entry.version}; run the newer code"
+            )
+            raise UpcastError(msg)
+        payload: Any = json.loads(data)
+        for step in range(version, entry.version):
+            fn = self._upcasters.get((entry.name, step))
+            if fn is None:
+                msg = (
+                    f"a stored {entry.name!r} has version {version}, its class has version "
+                    f"{entry.version}, and no upcaster leads from version {step} to "
+                    f"{step + 1}; register one with @upcasts({entry.cls.__name__}, "
+                    f"from_version={step})"
+                )
+                raise UpcastError(msg)
+            try:
+                payload = fn(payload)
+            except Exception as error:
+                msg = (
+                    f"the upcaster of {entry.name!r} from version {step} to {step + 1} "
+                    f"failed: {error!r}"
+                )
+                raise UpcastError(msg) from error
+        return json.dumps(payload).encode()
+
+
+registry: Final = TypeRegistry()
+
+
+@overload
+def flock_type(cls: type[M], /) -> type[M]: ...
+@overload
+def flock_type(
+    *, name: str | None = None, version: int = 1
+) -> Callable[[type[M]], type[M]]: ...
+def flock_type(
+    cls: type[M] | None = None, /, *, name: str | None = None, version: int = 1
+) -> type[M] | Callable[[type[M]], type[M]]:
+    """Fix the stable name and version of a model class.
+
+    Args:
+        cls: The class, when used without parentheses.
+        name: The name that stored artifacts carry; `module.QualName` unless said.
+        version: Counts the changes of its payload, from 1; see `upcasts`.
+
+    Raises:
+        TypeRegistryError: The name belongs to another class.
+    """
+
+    def decorate(target: type[M]) -> type[M]:
+        registry.register(target, name=name, version=version)
+        return target
+
+    return decorate if cls is None else decorate(cls)
+
+
+def upcasts(
+    model: type[BaseModel] | str, *, from_version: int
+) -> Callable[[Upcaster], Upcaster]:
+    """Register a function that lifts a payload of one version to the next.
+
+    Args:
+        model: The class, or its stable name.
+        from_version: The version of the payload dict that the function takes; it returns
+            the payload dict of `from_version + 1`.
+    """
+    name = model if isinstance(model, str) else registry.entry(model).name
+
+    def decorate(fn: Upcaster) -> Upcaster:
+        registry.add_upcaster(name, from_version, fn)
+        return fn
+
+    return decorate
+
+
+def _module_name(cls: type) -> str:
+    if cls.__module__ != "__main__":
+        return cls.__module__
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    if spec is not None and spec.name:
+        name: str = spec.name
+        return name.removesuffix(".__main__")
+    file = getattr(main, "__file__", None)
+    return Path(file).stem if file else "__main__"
+
+
+def _same_origin(a: type, b: type) -> bool:
+    return _module_name(a) == _module_name(b) and a.__qualname__ == b.__qualname__
+
+
+def _mentions_bytes(node: object) -> bool:
+    if isinstance(node, dict):
+        items = cast("dict[str, object]", node)
+        return items.get("type") == "bytes" or any(map(_mentions_bytes, items.values()))
+    if isinstance(node, list | tuple):
+        return any(map(_mentions_bytes, cast("list[object]", node)))
+    return False
+
+
+def _with_safe_bytes(node: Any) -> Any:  # noqa: ANN401 - a core schema is nested plain data
+    if isinstance(node, dict):
+        items = {key: _with_safe_bytes(value) for key, value in cast("dict[str, Any]", node).items()}
+        if items.get("type") in {"model", "typed-dict", "dataclass"}:
+            safe = {"ser_json_bytes": "base64", "val_json_bytes": "base64"}
+            items["config"] = safe | items.get("config", {})
+        return items
+    if isinstance(node, list):
+        return [_with_safe_bytes(value) for value in cast("list[Any]", node)]
+    if isinstance(node, tuple):
+        return tuple(_with_safe_bytes(value) for value in cast("tuple[Any, ...]", node))
+    return node

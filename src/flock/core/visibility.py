@@ -1,0 +1,142 @@
+"""Who may read an artifact, and from when."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True, slots=True)
+class AgentIdentity:
+    """Who asks to read: an agent's name, labels and tenant."""
+
+    name: str
+    labels: frozenset[str] = frozenset()
+    tenant_id: str | None = None
+
+
+class _Visibility(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @abstractmethod
+    def delay_for(self, agent: AgentIdentity) -> float | None:
+        """Return how many seconds after its creation an artifact opens for an agent.
+
+        Zero means at once, None means never.
+        """
+
+
+class PublicVisibility(_Visibility):
+    """Everybody may read it; what an artifact has unless something else is said."""
+
+    kind: Literal["Public"] = "Public"
+
+    def delay_for(self, agent: AgentIdentity) -> float | None:
+        """Open at once."""
+        del agent
+        return 0.0
+
+
+class PrivateVisibility(_Visibility):
+    """Only the named agents may read it."""
+
+    kind: Literal["Private"] = "Private"
+    agents: frozenset[str]
+
+    def delay_for(self, agent: AgentIdentity) -> float | None:
+        """Open at once for the named agents."""
+        return 0.0 if agent.name in self.agents else None
+
+
+class LabelledVisibility(_Visibility):
+    """Only agents that carry all of these labels may read it."""
+
+    kind: Literal["Labelled"] = "Labelled"
+    required_labels: frozenset[str]
+
+    def delay_for(self, agent: AgentIdentity) -> float | None:
+        """Open at once for agents with all labels."""
+        return 0.0 if self.required_labels <= agent.labels else None
+
+
+class TenantVisibility(_Visibility):
+    """Only agents of this tenant may read it."""
+
+    kind: Literal["Tenant"] = "Tenant"
+    tenant_id: str
+
+    def delay_for(self, agent: AgentIdentity) -> float | None:
+        """Open at once for the tenant's agents."""
+        return 0.0 if agent.tenant_id == self.tenant_id else None
+
+
+class AfterVisibility(_Visibility):
+    """Nobody may read it until `ttl` has passed since its creation; then as `then` says.
+
+    Attributes:
+        ttl: A `timedelta`, or a number of seconds.
+        then: Who may read it from then on; everybody unless said.
+    """
+
+    kind: Literal["After"] = "After"
+    ttl: timedelta
+    then: Visibility = Field(default_factory=PublicVisibility)
+
+    @field_validator("ttl")
+    @classmethod
+    def _no_way_back(cls, ttl: timedelta) -> timedelta:
+        if ttl < timedelta(0):
+            msg = "ttl must not be negative"
+            raise ValueError(msg)
+        return ttl
+
+    def delay_for(self, agent: AgentIdentity) -> float | None:
+        """Open once `ttl` has passed, for those that `then` lets in."""
+        inner = self.then.delay_for(agent)
+        return None if inner is None else max(self.ttl.total_seconds(), inner)
+
+
+Visibility = Annotated[
+    PublicVisibility
+    | PrivateVisibility
+    | LabelledVisibility
+    | TenantVisibility
+    | AfterVisibility,
+    Field(discriminator="kind"),
+]
+
+AfterVisibility.model_rebuild()
+
+PUBLIC: Final = PublicVisibility()
+
+
+def narrowest(
+    visibilities: Iterable[Visibility], agents: Iterable[AgentIdentity]
+) -> Visibility:
+    """Return a visibility that lets nobody in whom one of the given ones keeps out.
+
+    One distinct visibility is returned as it is. Several are resolved over the agents
+    that exist: those whom all of them let in, from when the last one does.
+    """
+    distinct = list(dict.fromkeys(v for v in visibilities if v.kind != "Public"))
+    if not distinct:
+        return PUBLIC
+    if len(distinct) == 1:
+        return distinct[0]
+    admitted: set[str] = set()
+    latest = 0.0
+    for agent in agents:
+        delays = [v.delay_for(agent) for v in distinct]
+        known = [d for d in delays if d is not None]
+        if len(known) == len(delays):
+            admitted.add(agent.name)
+            latest = max(latest, *known)
+    private = PrivateVisibility(agents=frozenset(admitted))
+    return AfterVisibility(ttl=timedelta(seconds=latest), then=private) if latest else private

@@ -1,0 +1,7 @@
+"""The default engine: a language model fills the output types."""
+
+from __future__ import annotations
+
+from flock.engines.dspy.engine import DSPyEngine
+
+__all__ = ["DSPyEngine"]

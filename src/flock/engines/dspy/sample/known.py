@@ -1,0 +1,137 @@
+"""Sources for classes that a schema asks an instance of, and for values of any kind."""
+
+import re
+from collections.abc import Callable, Hashable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
+from pathlib import Path, PosixPath, PurePath, PurePosixPath
+from typing import Any, Final
+from uuid import UUID
+
+from flock.engines.dspy.sample.checked import Refusal, judged
+from flock.engines.dspy.sample.source import Computed, DeadEnd, Listed, Source
+from flock.engines.dspy.sample.text import FORMATS, phrase
+
+_PLAIN: Final[Mapping[object, str]] = {
+    object: "any",
+    Hashable: "any",
+    str: "str",
+    bytes: "bytes",
+    int: "int",
+    float: "float",
+    bool: "bool",
+    complex: "complex",
+    type(None): "none",
+    list: "list",
+    tuple: "tuple",
+    set: "set",
+    frozenset: "frozenset",
+    dict: "dict",
+    datetime: "datetime",
+    date: "date",
+    time: "time",
+    timedelta: "timedelta",
+    Decimal: "decimal",
+    Fraction: "fraction",
+    UUID: "uuid",
+}
+"""Classes whose instances another schema type describes."""
+
+_NETS: Final = 1 << 16
+_ADDRESSES: Final[Mapping[object, Callable[[int], object]]] = {
+    # The ranges that RFC 5737, RFC 2544 and RFC 3849 set aside for documentation and tests.
+    IPv4Address: lambda n: IPv4Address(0xC0000201 + n % 0xFE),
+    IPv4Interface: lambda n: IPv4Interface((0xC0000201 + n % 0xFE, 24)),
+    IPv4Network: lambda n: IPv4Network((0xC6120000 + n % 0x200 * 0x100, 24)),
+    IPv6Address: lambda n: IPv6Address((0x20010DB8 << 96) + n % _NETS + 1),
+    IPv6Interface: lambda n: IPv6Interface(((0x20010DB8 << 96) + n % _NETS + 1, 64)),
+    IPv6Network: lambda n: IPv6Network(((0x20010DB8 << 96) + (n % _NETS << 64), 64)),
+}
+_PATHS: Final = (Path, PosixPath, PurePath, PurePosixPath)
+
+
+def plain_type(cls: object) -> str | None:
+    """Return the schema type whose values are instances of the class, if there is one."""
+    return _PLAIN.get(cls) if isinstance(cls, Hashable) else None
+
+
+def is_known(cls: object) -> bool:
+    """Return whether there is more to do than to call the class."""
+    return (
+        plain_type(cls) is not None
+        or cls in _ADDRESSES
+        or cls in _PATHS
+        or cls is re.Pattern
+        or (isinstance(cls, type) and issubclass(cls, Enum))
+    )
+
+
+def instances(cls: object, name: str) -> Source:
+    """Return instances of a class that is not plain; made without arguments if unknown."""
+    if (make := _ADDRESSES.get(cls)) is not None:
+        return Computed(lambda n, attempt: make(n + attempt), 0xFE)
+    if cls in _PATHS:
+        return Computed(lambda n, attempt: Path(_path(name, n, attempt)))
+    if cls is re.Pattern:
+        return Computed(lambda n, attempt: re.compile(phrase(name, n + attempt)))
+    if isinstance(cls, type) and issubclass(cls, Enum):
+        return Listed(list(cls))
+    return Computed(lambda _n, _attempt: _called(cls), 1)
+
+
+def anything(name: str) -> Source:
+    """Return values of every kind: what is tried where a schema does not say what it takes."""
+
+    def value(n: int, attempt: int) -> object:
+        if not attempt:
+            return phrase(name, n)
+        if attempt <= len(_OTHERS):
+            return _OTHERS[attempt - 1](n)
+        return FORMATS[(attempt - 1 - len(_OTHERS)) % len(FORMATS)](name, n)
+
+    return Computed(value)
+
+
+_OTHERS: Final[tuple[Callable[[int], Any], ...]] = (
+    lambda n: n + 1,
+    lambda n: n + 0.5,
+    lambda n: bool(n % 2),
+    lambda n: [f"text {n + 1}"],
+    lambda n: [n + 1],
+    lambda n: {"key": n + 1},
+    lambda n: (n + 1, n + 2),
+    lambda n: date(2024, 1, 1) + timedelta(days=n % 10_000),
+    lambda n: f"text {n + 1}".encode(),
+    lambda _: None,
+    lambda _: [],
+    lambda _: {},
+    lambda _: "",
+)
+
+
+def _path(name: str, n: int, attempt: int) -> str:
+    stem = phrase(name, n).replace(" ", "-")
+    if attempt < len(_PLACES):
+        return _PLACES[attempt].format(stem)
+    return f"{stem}-{attempt}"
+
+
+_PLACES: Final = ("{}", "{}.txt", "/{}", "/tmp", "/etc/hosts", "{}.json", "{}.py", "{0}/{0}.csv")
+
+
+def _called(cls: Any) -> object:  # noqa: ANN401 - whatever class the schema asks for
+    try:
+        return judged(cls)
+    except Refusal as refusal:
+        title = getattr(cls, "__name__", repr(cls))
+        raise DeadEnd(f"no instance of {title!r} can be made ({refusal.why})") from None

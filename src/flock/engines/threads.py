@@ -1,0 +1,110 @@
+"""Threads for users' synchronous functions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_Job = Callable[[], None]
+
+
+class ThreadPool:
+    """Daemon threads that are started when needed and reused while they are idle.
+
+    How many run is up to the callers' own limits, so that no call ever waits for a thread
+    that another one blocks. A thread that hangs cannot be ended: it is abandoned with its
+    call, and as a daemon does not keep the process alive.
+    """
+
+    def __init__(self) -> None:
+        self._idle: list[_Worker] = []
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    async def call(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:  # noqa: ANN401
+        """Call `fn` in a thread, in a copy of the caller's context variables.
+
+        Cancelling the caller abandons the call: it goes on, and its result is dropped.
+
+        Raises:
+            BaseException: Whatever `fn` raised; a `StopIteration` as the cause of a
+                `RuntimeError`, since a coroutine cannot raise it.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        context = contextvars.copy_context()
+
+        def deliver(result: T | None, error: BaseException | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(result)  # pyright: ignore[reportArgumentType]
+            elif isinstance(error, StopIteration):
+                wrapped = RuntimeError(f"{fn!r} raised StopIteration")
+                wrapped.__cause__ = error
+                future.set_exception(wrapped)
+            else:
+                future.set_exception(error)
+
+        def job() -> None:
+            result: T | None = None
+            error: BaseException | None = None
+            try:
+                result = context.run(fn, *args, **kwargs)
+            except BaseException as raised:  # noqa: BLE001 - handed to the awaiting caller
+                error = raised
+            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
+                loop.call_soon_threadsafe(deliver, result, error)
+
+        self._worker().jobs.put(job)
+        return await future
+
+    def close(self) -> None:
+        """End the idle threads; busy ones end with their call."""
+        with self._lock:
+            self._is_closed = True
+            idle, self._idle = self._idle, []
+        for worker in idle:
+            worker.jobs.put(None)
+        for worker in idle:
+            worker.thread.join()
+
+    def open(self) -> None:
+        """Keep idle threads again, after `close`."""
+        self._is_closed = False
+
+    def _worker(self) -> _Worker:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return _Worker(self._rest)
+
+    def _rest(self, worker: _Worker) -> bool:
+        """Take a worker back; False if it is to end."""
+        with self._lock:
+            if self._is_closed:
+                return False
+            self._idle.append(worker)
+            return True
+
+
+class _Worker:
+    def __init__(self, rest: Callable[[_Worker], bool]) -> None:
+        self.jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._rest = rest
+        self.thread = threading.Thread(target=self._work, name="flock worker", daemon=True)
+        self.thread.start()
+
+    def _work(self) -> None:
+        while (job := self.jobs.get()) is not None:
+            job()
+            del job
+            if not self._rest(self):
+                return

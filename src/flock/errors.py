@@ -1,0 +1,86 @@
+"""What can go wrong, as one shallow tree under `FlockError`.
+
+Each error also inherits the built-in a user would catch, and its message names the
+thing, the cause and the remedy.
+"""
+
+from __future__ import annotations
+
+
+class FlockError(Exception):
+    """Root of every error that Flock raises on its own account."""
+
+
+class DeclarationError(FlockError, ValueError):
+    """A declaration contradicts itself or names something that does not exist."""
+
+
+class NotYetAvailable(DeclarationError, NotImplementedError):
+    """A word of the contract whose machinery this version does not have yet."""
+
+
+class _Lookup(FlockError, KeyError):
+    def __str__(self) -> str:
+        """Return the message itself; `KeyError` would show its `repr`."""
+        return Exception.__str__(self)
+
+
+class TypeRegistryError(_Lookup):
+    """A type name is unknown, ambiguous, or belongs to another class."""
+
+
+class NotFound(_Lookup):
+    """No agent, artifact or dead letter goes by that name or id."""
+
+
+class PublishError(FlockError, ValueError):
+    """An object was refused before anything was stored."""
+
+
+class RunError(FlockError, RuntimeError):
+    """A run failed.
+
+    Attributes:
+        agent: Name of the agent, when the error is told of one run.
+        run_id: Id of the run in hexadecimal, stable across its attempts.
+    """
+
+    agent: str | None = None
+    run_id: str | None = None
+
+
+class EngineError(RunError):
+    """An engine could not produce an answer."""
+
+
+class OutputContractError(RunError, ValueError):
+    """A run returned types, counts or values that its agent did not declare."""
+
+
+class RunTimeout(RunError, TimeoutError):
+    """A run took longer than its agent's `timeout`, and was cancelled."""
+
+
+class LoopLimitExceeded(RunError, RecursionError):
+    """A run lies deeper in one causal chain than `max_agent_iterations` allows."""
+
+
+class StoreError(FlockError, RuntimeError):
+    """A store could not do what it was asked."""
+
+
+class StoreLocked(StoreError):
+    """Another process owns the store."""
+
+
+class SchemaTooNew(StoreError):
+    """A store was written by a newer version of Flock."""
+
+
+class UpcastError(StoreError, ValueError):
+    """A stored version has no way up to the version of its class."""
+
+
+class NotIdle(FlockError, RuntimeError):
+    """The board cannot become idle from where it was asked to."""
+

@@ -1,0 +1,1 @@
+"""The way of an artifact: publish, match, gate, schedule, run, commit."""

@@ -1,0 +1,72 @@
+"""Hooks of OrchestratorComponents: who has which, in order, and what a raising one does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from flock.core.lifecycle import has_hook, implementing, label_of
+
+if TYPE_CHECKING:
+    from flock.components.orchestrator import OrchestratorComponent
+
+HOOKS = (
+    "on_initialize",
+    "on_artifact_published",
+    "on_before_schedule",
+    "on_collect_artifacts",
+    "on_before_agent_schedule",
+    "on_agent_scheduled",
+    "on_idle",
+    "on_shutdown",
+)
+
+
+class ComponentRunner:
+    """Calls the hooks of a board's components, by ascending priority.
+
+    Attributes:
+        having: For each hook, the components that have it; a hook left out costs nothing.
+    """
+
+    def __init__(
+        self,
+        components: Sequence[OrchestratorComponent] = (),
+        logger: logging.Logger | None = None,
+    ) -> None:
+        self._components: list[OrchestratorComponent] = list(components)
+        self._logger = logger or logging.getLogger(__name__)
+        self.having: dict[str, tuple[OrchestratorComponent, ...]] = {}
+        self._sort()
+
+    def add(self, component: OrchestratorComponent) -> None:
+        """Add a component."""
+        self._components.append(component)
+        self._sort()
+
+    async def run_hook(
+        self,
+        hook_name: str,
+        *args: Any,  # noqa: ANN401 - each hook has its own arguments
+        **kwargs: Any,  # noqa: ANN401
+    ) -> AsyncIterator[tuple[OrchestratorComponent, Any]]:
+        """Call a hook that only watches on all components, yielding what each returned.
+
+        A raising hook is logged with its component and name, and the next one runs.
+        """
+        for component in implementing(self._components, hook_name):
+            try:
+                result = await getattr(component, hook_name)(*args, **kwargs)
+            except Exception:
+                self._logger.exception(
+                    "Component hook failed: component=%s, hook=%s", label_of(component), hook_name
+                )
+                continue
+            yield component, result
+
+    def _sort(self) -> None:
+        self._components.sort(key=lambda component: getattr(component, "priority", 0))
+        self.having = {
+            hook: tuple(c for c in self._components if has_hook(c, hook)) for hook in HOOKS
+        }

@@ -1,0 +1,1 @@
+"""Is everything that one run needs here? Pure: time comes in as a value."""

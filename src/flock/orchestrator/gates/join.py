@@ -1,0 +1,231 @@
+"""The keyed join: one of each declared type with the same key, within a window."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic_core import to_json
+
+if TYPE_CHECKING:
+    from flock.core.delivery import Delivery
+    from flock.core.subscription import Subscription
+
+
+class Group:
+    """What has come for one key so far.
+
+    Attributes:
+        key: The key.
+        slots: A delivery, or None, for each declared type.
+        missing: How many slots are empty.
+        since: When the first arrived, in seconds since the epoch.
+        first: The number of the first arrival at this subscription.
+        is_over: Whether it was completed, expired or taken out.
+    """
+
+    __slots__ = ("first", "is_over", "key", "missing", "since", "slots")
+
+    def __init__(self, key: Hashable, size: int, since: float, first: int) -> None:
+        self.key = key
+        self.slots: list[Delivery | None] = [None] * size
+        self.missing = size
+        self.since = since
+        self.first = first
+        self.is_over = False
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """What has come, in declared order."""
+        return [delivery for delivery in self.slots if delivery is not None]
+
+
+class _Key:
+    """The open groups of one key, oldest first; each type fills them in order."""
+
+    __slots__ = ("base", "filled", "groups")
+
+    def __init__(self, names: list[str]) -> None:
+        self.groups: deque[Group] = deque()
+        self.base = 0
+        self.filled = dict.fromkeys(names, 0)
+
+
+class Join:
+    """Gathers groups by key; an arrival goes to the oldest open group that lacks its type.
+
+    Groups of a key are completed and expire in the order they were opened.
+    """
+
+    def __init__(self, subscription: Subscription) -> None:
+        join = subscription.join
+        assert join is not None
+        self.window_seconds = join.window_seconds
+        self._window_count = join.window_count
+        self._places: dict[str, list[int]] = {}
+        for place, entry in enumerate(subscription.types):
+            self._places.setdefault(entry.name, []).append(place)
+        self._size = len(subscription.types)
+        self._keys: dict[Hashable, _Key] = {}
+        self._by_age: deque[Group] = deque()
+        self._arrivals = 0
+        self._waiting = 0
+
+    def __len__(self) -> int:
+        return self._waiting
+
+    def __iter__(self) -> Iterator[Delivery]:
+        for key in self._keys.values():
+            for group in key.groups:
+                yield from group.deliveries
+
+    def add(
+        self, delivery: Delivery, key: Hashable, now: float
+    ) -> tuple[Group | None, list[Group]]:
+        """Take a delivery in.
+
+        Args:
+            delivery: What arrived.
+            key: Its key.
+            now: When, in seconds since the epoch.
+
+        Returns:
+            The group it completes, if it does, and the groups that expired before it came
+            or that it is the last artifact to count for.
+        """
+        expired = self.expire(now, inclusive=False)
+        self._arrivals += 1
+        name = delivery.artifact.entry.name
+        places = self._places[name]
+        held = self._keys.get(key)
+        if held is None:
+            held = self._keys[key] = _Key(list(self._places))
+        position, place = divmod(held.filled[name], len(places))
+        held.filled[name] += 1
+        index = position - held.base
+        if index == len(held.groups):
+            opened = Group(key, self._size, now, self._arrivals)
+            held.groups.append(opened)
+            self._by_age.append(opened)
+        group = held.groups[index]
+        group.slots[places[place]] = delivery
+        group.missing -= 1
+        self._waiting += 1
+        completed = None
+        if not group.missing:
+            self._close(held, group)
+            completed = group
+        if self._window_count is not None:
+            expired += self.expire(now)
+        return completed, expired
+
+    def expire(self, now: float, *, inclusive: bool = True) -> list[Group]:
+        """Close and return the groups whose window is over.
+
+        Args:
+            now: Seconds since the epoch.
+            inclusive: Whether a window that ends right now is over. An arrival at the very
+                end still counts.
+        """
+        expired: list[Group] = []
+        while self._by_age:
+            group = self._by_age[0]
+            if not group.is_over and not self._is_past(group, now, inclusive=inclusive):
+                break
+            self._by_age.popleft()
+            if not group.is_over:
+                self._close(self._keys[group.key], group)
+                expired.append(group)
+        return expired
+
+    @property
+    def next_due(self) -> float | None:
+        """When the oldest time window ends; None if none is open."""
+        if self.window_seconds is None:
+            return None
+        while self._by_age and self._by_age[0].is_over:
+            self._by_age.popleft()
+        return self._by_age[0].since + self.window_seconds if self._by_age else None
+
+    def discard(self, chosen: Callable[[Delivery], bool]) -> list[Delivery]:
+        """Take out and return the waiting deliveries that are chosen.
+
+        What remains of their keys is gathered anew, in the order it came, with the windows
+        it had.
+        """
+        found = [delivery for delivery in self if chosen(delivery)]
+        doomed = set(found)
+        for held in [
+            held
+            for held in self._keys.values()
+            if any(d in doomed for g in held.groups for d in g.deliveries)
+        ]:
+            self._regather(held, doomed)
+        return found
+
+    def _regather(self, held: _Key, doomed: set[Delivery]) -> None:
+        for group in held.groups:
+            for place, delivery in enumerate(group.slots):
+                if delivery is not None and delivery in doomed:
+                    group.slots[place] = None
+                    group.missing += 1
+                    self._waiting -= 1
+        for name, places in self._places.items():
+            queue = deque(
+                d for g in held.groups for p in places if (d := g.slots[p]) is not None
+            )
+            held.filled[name] = held.base * len(places) + len(queue)
+            for group in held.groups:
+                for place in places:
+                    group.slots[place] = queue.popleft() if queue else None
+        for group in list(held.groups):
+            group.missing = group.slots.count(None)
+            if group.missing == self._size:
+                group.is_over = True
+                held.groups.remove(group)
+        if not held.groups:
+            del self._keys[next(k for k, v in self._keys.items() if v is held)]
+
+    def _is_past(self, group: Group, now: float, *, inclusive: bool) -> bool:
+        if self._window_count is not None:
+            return self._arrivals - group.first + 1 >= self._window_count
+        assert self.window_seconds is not None
+        end = group.since + self.window_seconds
+        return now >= end if inclusive else now > end
+
+    def _close(self, held: _Key, group: Group) -> None:
+        """Forget a group, which is the oldest of its key."""
+        group.is_over = True
+        held.groups.popleft()
+        held.base += 1
+        for name, places in self._places.items():
+            held.filled[name] = max(held.filled[name], held.base * len(places))
+        self._waiting -= self._size - group.missing
+        if not held.groups:
+            del self._keys[group.key]
+
+
+def canonical(key: object) -> Hashable:
+    """Return a hashable that is equal for equal keys.
+
+    Raises:
+        TypeError: The key is neither hashable nor a JSON value.
+    """
+    try:
+        hash(key)
+    except TypeError:
+        return "json", to_json(_ordered(key))
+    return cast("Hashable", key)
+
+
+def _ordered(key: object) -> object:
+    if isinstance(key, dict):
+        items = cast("dict[Any, Any]", key)
+        return {k: _ordered(items[k]) for k in sorted(items)}
+    if isinstance(key, list | tuple):
+        return [_ordered(item) for item in cast("list[Any]", key)]
+    if key is None or isinstance(key, str | int | float | bool):
+        return key
+    msg = f"a join key must be a JSON value or hashable, and {key!r} is neither"
+    raise TypeError(msg)

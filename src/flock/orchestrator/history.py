@@ -1,0 +1,99 @@
+"""What an agent may read of the board: the context provider and its bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
+
+from flock.core.filters import FilterConfig
+
+if TYPE_CHECKING:
+    from flock.core.artifacts import Artifact
+    from flock.core.context import ContextProvider, ContextRequest
+    from flock.core.delivery import Run
+    from flock.core.visibility import AgentIdentity
+    from flock.store.protocol import BlackboardStore
+
+DEFAULT_LIMIT: Final = 50
+"""How many artifacts the default provider gives at the most."""
+
+_PAGE: Final = 200
+
+
+class Request:
+    """One run's question to a context provider; what it sees is what its agent may see."""
+
+    def __init__(
+        self,
+        agent: AgentIdentity,
+        correlation_id: str,
+        inputs: tuple[Artifact, ...],
+        store: BlackboardStore,
+        now: float,
+    ) -> None:
+        self.agent = agent
+        self.correlation_id = correlation_id
+        self.inputs = inputs
+        self._store = store
+        self._now = now
+
+    async def query(
+        self, where: FilterConfig | None = None, *, limit: int = DEFAULT_LIMIT
+    ) -> list[Artifact]:
+        """Return the newest artifacts that the agent may see, newest first.
+
+        Args:
+            where: What to look for, across workflows unless it names one.
+            limit: How many at the most.
+        """
+        found: list[Artifact] = []
+        before: int | None = None
+        while len(found) < limit:
+            page = await self._store.latest(where, limit=max(_PAGE, limit), before=before)
+            found += [a for a in page if can_read(a, self.agent, self._now)]
+            if len(page) < max(_PAGE, limit):
+                break
+            before = page[-1].seq
+        return found[:limit]
+
+    async def admitted(self, chosen: Iterable[Artifact]) -> tuple[Artifact, ...]:
+        """Return those of the chosen that lie on the board and the agent may read."""
+        admitted: list[Artifact] = []
+        for artifact in chosen:
+            stored = await self._store.get(artifact.id)
+            if stored is not None and can_read(stored, self.agent, self._now):
+                admitted.append(stored)
+        return tuple(admitted)
+
+
+def can_read(artifact: Artifact, agent: AgentIdentity, now: float) -> bool:
+    """Return whether an agent may read an artifact at a time, in seconds since the epoch.
+
+    A producer can always read what it produced.
+    """
+    if artifact.produced_by == agent.name:
+        return True
+    delay = artifact.visibility.delay_for(agent)
+    return delay is not None and artifact.created + delay <= now
+
+
+async def default_provider(request: ContextRequest) -> list[Artifact]:
+    """Give the workflow's newest visible artifacts without the inputs, oldest first."""
+    inputs = {artifact.key for artifact in request.inputs}
+    newest = await request.query(
+        FilterConfig(correlation_id=request.correlation_id), limit=DEFAULT_LIMIT + len(inputs)
+    )
+    kept = [artifact for artifact in newest if artifact.key not in inputs]
+    return kept[:DEFAULT_LIMIT][::-1]
+
+
+async def load_history(
+    run: Run,
+    agent: AgentIdentity,
+    provider: ContextProvider,
+    store: BlackboardStore,
+    clock: Callable[[], float],
+) -> tuple[Artifact, ...]:
+    """Return the history that a provider chose for a run, as far as its agent may read it."""
+    request = Request(agent, run.correlation_id, tuple(run.artifacts), store, clock())
+    return await request.admitted(await provider(request))

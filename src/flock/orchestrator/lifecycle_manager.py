@@ -1,0 +1,208 @@
+"""Background services: one waits for each kind of deadline, and all end with the board."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context, copy_context
+from typing import Any
+
+from flock.clock import Clock
+
+logger = logging.getLogger(__name__)
+
+Action = Callable[[], Awaitable[None] | None]
+
+
+class Deadline:
+    """Something that falls due.
+
+    Attributes:
+        when: Seconds since the Unix epoch.
+        action: What is then done; None once it was done or called off.
+    """
+
+    __slots__ = ("action", "when")
+
+    def __init__(self, when: float, action: Action) -> None:
+        self.when = when
+        self.action: Action | None = action
+
+    def cancel(self) -> None:
+        """Call it off."""
+        self.action = None
+
+
+class Deadlines:
+    """Deadlines of one kind, the nearest first."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Deadline]] = []
+        self._order = itertools.count()
+        self._changed: asyncio.Future[None] | None = None
+
+    def add(self, when: float, action: Action) -> Deadline:
+        """Do `action` at `when`, in seconds since the epoch.
+
+        Actions that fall due together are done in the order they were added.
+        """
+        deadline = Deadline(when, action)
+        heapq.heappush(self._heap, (when, next(self._order), deadline))
+        if self._heap[0][2] is deadline:
+            self.wake()
+        return deadline
+
+    def wake(self) -> None:
+        """Let the service look again."""
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._heap.clear()
+
+    def pop_due(self, now: float) -> Deadline | None:
+        """Return the next deadline that has come, or None."""
+        while self._heap:
+            when, _, deadline = self._heap[0]
+            if deadline.action is None:
+                heapq.heappop(self._heap)
+            elif when <= now:
+                heapq.heappop(self._heap)
+                return deadline
+            else:
+                return None
+        return None
+
+    async def wait(self, clock: Clock) -> None:
+        """Wait until the nearest deadline has come, or a nearer one is added."""
+        self._changed = asyncio.get_running_loop().create_future()
+        timer = clock.call_at(self._heap[0][0], self.wake) if self._heap else None
+        try:
+            await self._changed
+        finally:
+            self._changed = None
+            if timer is not None:
+                timer.cancel()
+
+
+class LifecycleManager:
+    """Owns the background tasks of a board. Nothing polls: each sleeps until it is needed.
+
+    Attributes:
+        batches: When batches time out.
+        windows: When join windows end.
+        timers: When runs time out, are retried, or artifacts open.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._batch_timeout_task: asyncio.Task[None] | None = None
+        self._correlation_cleanup_task: asyncio.Task[None] | None = None
+        self._timer_task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._context = Context()
+        self.batches = Deadlines()
+        self.windows = Deadlines()
+        self.timers = Deadlines()
+
+    async def start(self) -> None:
+        """Start all services on the running event loop."""
+        self._context = copy_context()
+        await self.start_batch_timeout_checker()
+        await self.start_correlation_cleanup()
+        await self.start_timers()
+
+    async def start_batch_timeout_checker(self) -> None:
+        """Start closing batches when they time out; a second call does nothing."""
+        if self._batch_timeout_task is None:
+            self._batch_timeout_task = self._start(self._serve(self.batches), "batch timeouts")
+
+    async def start_correlation_cleanup(self) -> None:
+        """Start closing join groups whose window is over; a second call does nothing."""
+        if self._correlation_cleanup_task is None:
+            service = self._serve(self.windows)
+            self._correlation_cleanup_task = self._start(service, "join windows")
+
+    async def start_timers(self) -> None:
+        """Start serving run timeouts and retries; a second call does nothing."""
+        if self._timer_task is None:
+            self._timer_task = self._start(self._serve(self.timers), "timers")
+
+    def spawn(self, work: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
+        """Run a coroutine in a task that is awaited at shutdown, and whose failure is logged."""
+        task = self._start(work, what)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    @property
+    def variables(self) -> Context:
+        """The context variables that the board was opened with."""
+        return self._context
+
+    def is_torn_down(self) -> bool:
+        """Return whether somebody else ends the services: the event loop, as it closes."""
+        task = self._timer_task
+        return task is None or task.done() or task.cancelling() > 0
+
+    async def shutdown(self) -> None:
+        """Cancel every background task and wait for each to end."""
+        self._batch_timeout_task = await _stop(self._batch_timeout_task)
+        self._correlation_cleanup_task = await _stop(self._correlation_cleanup_task)
+        self._timer_task = await _stop(self._timer_task)
+        for task in list(self._tasks):
+            await _stop(task)
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop all deadlines and the tasks of an event loop that has ended."""
+        self._batch_timeout_task = None
+        self._correlation_cleanup_task = None
+        self._timer_task = None
+        self._tasks.clear()
+        for deadlines in (self.batches, self.windows, self.timers):
+            deadlines.clear()
+
+    def _start(self, work: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
+        loop = asyncio.get_running_loop()
+        return loop.create_task(work, name=f"flock {what}", context=self._context.copy())
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("Background task failed: %s", task.get_name(), exc_info=error)
+
+    async def _serve(self, deadlines: Deadlines) -> None:
+        while True:
+            while (due := deadlines.pop_due(self._clock.time())) is not None:
+                await self._do(due)
+            await deadlines.wait(self._clock)
+
+    async def _do(self, due: Deadline) -> None:
+        action, due.action = due.action, None
+        if action is None:
+            return
+        try:
+            answer = action()
+            if answer is not None:
+                await answer
+        except Exception:
+            logger.exception("What fell due failed")
+
+
+async def _stop(task: asyncio.Task[None] | None) -> None:
+    if task is None or task is asyncio.current_task():
+        return
+    task.cancel()
+    try:
+        await task
+    except asyncio.CancelledError:
+        current = asyncio.current_task()
+        if current is not None and current.cancelling():
+            raise
+    except Exception:  # noqa: BLE001 - logged when it ended
+        return

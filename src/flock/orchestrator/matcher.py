@@ -1,0 +1,113 @@
+"""Which subscriptions an artifact satisfies."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from flock.core.delivery import Delivery
+
+if TYPE_CHECKING:
+    from flock.core.agent import Agent
+    from flock.core.artifacts import Artifact
+    from flock.core.subscription import Subscription
+    from flock.core.types import TypeEntry
+
+logger = logging.getLogger(__name__)
+
+
+class _Route(NamedTuple):
+    subscription: Subscription
+    agent: Agent
+    is_gated: bool
+    has_filters: bool
+    entry: TypeEntry
+
+
+class Matcher:
+    """Finds the subscriptions of an artifact through an index by type.
+
+    Built anew when a declaration changes; matching starts no task and does no I/O.
+    """
+
+    def __init__(self, agents: Iterable[Agent]) -> None:
+        self._routes: dict[str, list[_Route]] = {}
+        for agent in agents:
+            for subscription in agent.subscriptions:
+                if subscription.mode == "direct":
+                    continue
+                has_filters = bool(
+                    subscription.each
+                    or subscription.tags is not None
+                    or subscription.from_agents is not None
+                )
+                for entry in {entry.name: entry for entry in subscription.types}.values():
+                    route = _Route(
+                        subscription, agent, subscription.is_gated, has_filters, entry
+                    )
+                    self._routes.setdefault(entry.name, []).append(route)
+
+    def match(self, artifact: Artifact, *, without: str | None = None) -> list[Delivery]:
+        """Return a delivery for each subscription that the artifact satisfies.
+
+        Of the ungated subscriptions of one agent only the first gets it.
+
+        Args:
+            artifact: What is about to be committed.
+            without: An agent that is not to be started by it.
+        """
+        routes = self._routes.get(artifact.entry.name)
+        if routes is None:
+            return []
+        found: list[Delivery] = []
+        served: Agent | None = None
+        producer = artifact.produced_by
+        is_public = artifact.visibility.kind == "Public"
+        for subscription, agent, is_gated, has_filters, entry in routes:
+            name = agent.name
+            if (not is_gated and agent is served) or name == without:
+                continue
+            opens_at = 0.0
+            if producer == name:
+                if agent.skips_own_output:
+                    continue
+            elif not is_public:
+                delay = artifact.visibility.delay_for(agent.identity)
+                if delay is None:
+                    continue
+                if delay:
+                    opens_at = artifact.created + delay
+            if has_filters and not _passes(artifact, subscription, entry):
+                continue
+            found.append(Delivery(artifact, subscription, opens_at))
+            if not is_gated:
+                served = agent
+        return found
+
+
+def _passes(artifact: Artifact, subscription: Subscription, entry: TypeEntry) -> bool:
+    if (
+        subscription.from_agents is not None
+        and artifact.produced_by not in subscription.from_agents
+    ):
+        return False
+    if subscription.tags is not None and subscription.tags.isdisjoint(artifact.tags):
+        return False
+    if not subscription.each:
+        return True
+    model = artifact.take(entry)
+    return all(holds(p, subscription.agent, model) for p in subscription.each)
+
+
+def holds(predicate: Callable[..., object], agent: str, *models: Any) -> bool:  # noqa: ANN401
+    """Return whether a user's predicate holds; one that raises is logged and does not."""
+    try:
+        return bool(predicate(*models))
+    except Exception:
+        logger.exception(
+            "Predicate failed, which counts as no match: agent=%s, predicate=%s",
+            agent,
+            getattr(predicate, "__qualname__", repr(predicate)),
+        )
+        return False

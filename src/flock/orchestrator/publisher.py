@@ -1,0 +1,272 @@
+"""From an object to an artifact, and from artifacts to one commit with their deliveries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import BaseModel
+
+from flock.clock import Clock
+from flock.core.artifacts import EXTERNAL, Artifact, forget_fresh, new_key, seal
+from flock.core.lifecycle import label_of
+from flock.core.types import registry
+from flock.core.visibility import PUBLIC, Visibility
+from flock.errors import PublishError, TypeRegistryError
+from flock.orchestrator.events import ArtifactPublished, EventBus
+from flock.store.protocol import BlackboardStore, Commit
+
+if TYPE_CHECKING:
+    from flock.core.delivery import Delivery, Run
+    from flock.orchestrator.component_runner import ComponentRunner
+    from flock.orchestrator.matcher import Matcher
+    from flock.store.protocol import DeadLetter
+
+NO_TAGS = frozenset[str]()
+
+
+class Publisher:
+    """Makes artifacts of objects and commits them with the deliveries that they open.
+
+    Attributes:
+        matcher: The index of subscriptions, replaced when a declaration changes.
+    """
+
+    def __init__(
+        self,
+        store: BlackboardStore,
+        clock: Clock,
+        components: ComponentRunner,
+        events: EventBus,
+        orchestrator: object,
+        matcher: Matcher,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._components = components
+        self._events = events
+        self._orchestrator = orchestrator
+        self.matcher = matcher
+
+    # --- object -> artifact --------------------------------------------------------------
+
+    def draft(
+        self,
+        obj: object,
+        correlation_id: str | None = None,
+        partition_key: str | None = None,
+        tags: Iterable[str] = (),
+        visibility: Visibility | None = None,
+        depth: int = 0,
+    ) -> Artifact:
+        """Make an artifact of a model, a dict or an artifact that is not on the board.
+
+        Raises:
+            PublishError: It cannot be one, or would not survive being stored.
+            TypeRegistryError: Its type is unknown or ambiguous.
+        """
+        if isinstance(obj, BaseModel):
+            entry = registry.entry(type(obj))
+            data, fresh = entry.freeze(obj)
+        elif isinstance(obj, Artifact):
+            return _restamped(obj, correlation_id, partition_key, tags, visibility)
+        elif isinstance(obj, dict):
+            model = _parsed(cast("dict[str, Any]", obj))
+            entry = registry.entry(type(model))
+            data, fresh = entry.freeze(model)
+        else:
+            msg = (
+                f"cannot publish {obj!r}; publish a Pydantic model, a dict with 'type', or an "
+                "Artifact"
+            )
+            raise PublishError(msg)
+        if correlation_id is not None:
+            correlation_id = _identifier(correlation_id)
+        now = self._clock.time()
+        key = new_key(now)
+        return seal(
+            key,
+            entry,
+            data,
+            EXTERNAL,
+            correlation_id or f"{key:032x}",
+            partition_key,
+            _tags(tags) if tags else NO_TAGS,
+            PUBLIC if visibility is None else _checked_visibility(visibility),
+            now,
+            (),
+            depth,
+            fresh,
+        )
+
+    def system_artifact(
+        self,
+        obj: BaseModel,
+        *,
+        agent: str,
+        correlation_id: str,
+        visibility: Visibility,
+        parents: Sequence[Artifact],
+        depth: int,
+    ) -> Artifact:
+        """Make an artifact that the board publishes about an agent's work."""
+        entry = registry.entry(type(obj))
+        data, fresh = entry.freeze(obj)
+        now = self._clock.time()
+        return seal(
+            new_key(now),
+            entry,
+            data,
+            agent,
+            correlation_id,
+            None,
+            NO_TAGS,
+            visibility,
+            now,
+            tuple(parent.key for parent in parents),
+            depth,
+            fresh,
+        )
+
+    # --- artifacts -> commit ---------------------------------------------------------------
+
+    async def commit(
+        self,
+        artifacts: list[Artifact],
+        *,
+        closed: Sequence[Delivery] = (),
+        run: Run | None = None,
+        without: str | None = None,
+        deliver: bool = True,
+        buried: DeadLetter | None = None,
+    ) -> list[Delivery]:
+        """Put artifacts on the board, all or none, together with what a run used up.
+
+        Args:
+            artifacts: What to put on the board; replaced in place by what was stored.
+            closed: Deliveries that are used up.
+            run: The run whose success this is.
+            without: An agent that these artifacts do not start.
+            deliver: Whether they start anybody.
+            buried: A dead letter to keep.
+
+        Returns:
+            The deliveries that were opened, to be routed.
+
+        Raises:
+            PublishError: A component refused an artifact; nothing was stored.
+            StoreError: The store could not do it; nothing was stored.
+        """
+        silent: set[int] = set()
+        if self._components.having["on_artifact_published"]:
+            for position, artifact in enumerate(artifacts):
+                artifacts[position] = await self._accepted(artifact, silent)
+        opened: list[Delivery] = []
+        match = self.matcher.match
+        for artifact in artifacts:
+            deliveries = (
+                match(artifact, without=without)
+                if deliver and artifact.key not in silent
+                else None
+            )
+            if deliveries:
+                opened += deliveries
+            else:
+                forget_fresh(artifact)
+        await self._store.commit(
+            Commit(artifacts, opened, closed, run, self._clock.time(), buried)
+        )
+        if self._events.is_heard:
+            for artifact in artifacts:
+                self._events.tell(
+                    ArtifactPublished(artifact.created_at, artifact.correlation_id, artifact)
+                )
+        return opened
+
+    async def _accepted(self, artifact: Artifact, silent: set[int]) -> Artifact:
+        """Let components see an artifact; note its key if it starts nobody."""
+        for component in self._components.having["on_artifact_published"]:
+            try:
+                seen = await component.on_artifact_published(self._orchestrator, artifact)
+            except Exception as error:
+                msg = (
+                    f"component {label_of(component)!r} refused a {artifact.type!r} in "
+                    f"on_artifact_published: {error!r}"
+                )
+                raise PublishError(msg) from error
+            if seen is None:
+                silent.add(artifact.key)
+            else:
+                artifact = seen  # noqa: PLW2901 - the next component sees what this one made
+        return artifact
+
+
+def _parsed(fields: dict[str, Any]) -> BaseModel:
+    name = fields.get("type")
+    if not isinstance(name, str):
+        msg = (
+            f"a published dict needs 'type', the name of its type, and 'payload' or the fields "
+            f"beside it; this one has {sorted(map(str, fields))}"
+        )
+        raise PublishError(msg)
+    try:
+        entry = registry.resolve(name)
+    except TypeRegistryError as error:
+        raise UnknownTypePublished(str(error)) from None
+    rest = {key: value for key, value in fields.items() if key != "type"}
+    if "payload" in rest and "payload" not in entry.cls.model_fields:
+        version = rest.pop("version", None)
+        payload = rest.pop("payload")
+        if rest:
+            msg = f"a published dict with 'payload' has no other fields than 'type' and 'version', not {sorted(rest)}"
+            raise PublishError(msg)
+        return entry.parse(payload, version)
+    return entry.parse(rest)
+
+
+class UnknownTypePublished(PublishError, TypeRegistryError):
+    """A dict was published under a type name that is unknown or ambiguous."""
+
+
+def _restamped(
+    artifact: Artifact,
+    correlation_id: str | None,
+    partition_key: str | None,
+    tags: Iterable[str],
+    visibility: Visibility | None,
+) -> Artifact:
+    if correlation_id is not None and correlation_id != artifact.correlation_id:
+        msg = (
+            f"this artifact belongs to workflow {artifact.correlation_id!r} and cannot be "
+            f"published into {correlation_id!r}; publish its model instead"
+        )
+        raise PublishError(msg)
+    if partition_key is None and not tags and visibility is None and not artifact.seq:
+        return artifact
+    return artifact.replace(
+        tags=artifact.tags | _tags(tags), visibility=visibility, partition_key=partition_key
+    )
+
+
+def _tags(tags: Iterable[str]) -> frozenset[str]:
+    found = frozenset([tags] if isinstance(tags, str) else tags)
+    if not all(isinstance(tag, str) for tag in found):
+        msg = f"tags are words, not {tags!r}"
+        raise PublishError(msg)
+    return found
+
+
+def _identifier(value: object) -> str:
+    text = str(value)
+    if not text:
+        msg = "a correlation_id must not be empty; leave it out to start a workflow of its own"
+        raise PublishError(msg)
+    return text
+
+
+def _checked_visibility(visibility: object) -> Visibility:
+    if not hasattr(visibility, "delay_for"):
+        msg = f"visibility takes a Visibility such as PrivateVisibility(agents={{...}}), not {visibility!r}"
+        raise PublishError(msg)
+    return cast("Visibility", visibility)
+

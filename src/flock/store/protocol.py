@@ -1,0 +1,233 @@
+"""What the board asks of a store: one commit at a time, and queries."""
+
+from __future__ import annotations
+
+import builtins
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from flock.clock import as_datetime
+from flock.core.artifacts import Artifact
+from flock.core.delivery import Delivery, Run
+from flock.core.filters import FilterConfig
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from datetime import datetime
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Commit:
+    """What becomes true at once, or not at all.
+
+    Attributes:
+        artifacts: What is put on the board, in this order; the store numbers them.
+        opened: Deliveries that are open from now on.
+        closed: Deliveries that are used up, or given up.
+        run: The run whose success this is; its deliveries' artifacts are consumed by it.
+        at: Seconds since the Unix epoch.
+        buried: A dead letter to keep.
+        redriven: A dead letter to take off the list.
+    """
+
+    __slots__ = ("artifacts", "at", "buried", "closed", "opened", "redriven", "run")
+
+    def __init__(
+        self,
+        artifacts: Sequence[Artifact] = (),
+        opened: Sequence[Delivery] = (),
+        closed: Sequence[Delivery] = (),
+        run: Run | None = None,
+        at: float = 0.0,
+        buried: DeadLetter | None = None,
+        redriven: UUID | None = None,
+    ) -> None:
+        self.artifacts = artifacts
+        self.opened = opened
+        self.closed = closed
+        self.run = run
+        self.at = at
+        self.buried = buried
+        self.redriven = redriven
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A run that failed for good, with the inputs it could not use.
+
+    Attributes:
+        id: Its id; `Flock.redrive` takes it.
+        run: The run, to be driven again under the same id.
+        error_type: Name of the error's class.
+        error_message: What the error said.
+        created: Seconds since the Unix epoch.
+    """
+
+    id: UUID
+    run: Run = field(repr=False)
+    error_type: str
+    error_message: str
+    created: float
+
+    @property
+    def agent(self) -> str:
+        """Name of the agent that failed."""
+        return self.run.agent
+
+    @property
+    def run_id(self) -> str:
+        """Id of the run, which `redrive` keeps."""
+        return self.run.id
+
+    @property
+    def correlation_id(self) -> str:
+        """The workflow of the run."""
+        return self.run.correlation_id
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """The inputs."""
+        return tuple(self.run.artifacts)
+
+    @property
+    def attempt(self) -> int:
+        """How many attempts there were."""
+        return self.run.attempt
+
+    @property
+    def created_at(self) -> datetime:
+        """When the run was given up, in UTC."""
+        return as_datetime(self.created)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumptionRecord:
+    """That a run used an artifact.
+
+    Attributes:
+        artifact_id: The artifact.
+        consumer: Name of the agent.
+        run_id: The run.
+        correlation_id: The run's workflow.
+        consumed_at: When the run was committed, in UTC.
+    """
+
+    artifact_id: UUID
+    consumer: str
+    run_id: str
+    correlation_id: str
+    consumed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactSummary:
+    """How many artifacts there are, and of what kinds.
+
+    Attributes:
+        total: How many there are.
+        by_type: Counts by stable type name.
+        by_producer: Counts by producer.
+        by_visibility: Counts by kind of visibility.
+        by_tag: Counts by tag.
+        earliest: When the first was published; None without any.
+        latest: When the last was published; None without any.
+    """
+
+    total: int
+    by_type: Mapping[str, int]
+    by_producer: Mapping[str, int]
+    by_visibility: Mapping[str, int]
+    by_tag: Mapping[str, int]
+    earliest: datetime | None
+    latest: datetime | None
+
+
+class BlackboardStore(Protocol):
+    """Keeps artifacts, deliveries and dead letters.
+
+    Order is board order. Nothing that a store returns changes later, and changing it
+    changes nothing on the board.
+    """
+
+    async def open(self) -> None:
+        """Make the store ready; a second call does nothing."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of files, connections and threads; the store can be opened again."""
+        ...
+
+    async def commit(self, commit: Commit) -> None:
+        """Make all of it true at once and number the artifacts.
+
+        A commit in progress is finished or undone even when its caller is cancelled.
+
+        Raises:
+            StoreError: It could not be done, and nothing of it was.
+        """
+        ...
+
+    async def open_deliveries(self) -> builtins.list[Delivery]:
+        """Return what is still open, in board order, for a board that opens."""
+        ...
+
+    async def get(self, artifact_id: UUID | str) -> Artifact | None:
+        """Return an artifact, or None if there is none of that id."""
+        ...
+
+    async def list(self) -> builtins.list[Artifact]:
+        """Return all artifacts, oldest first."""
+        ...
+
+    async def list_by_type(self, model: type[BaseModel] | str) -> builtins.list[Artifact]:
+        """Return all artifacts of a type (a class or a name), oldest first."""
+        ...
+
+    async def get_by_type(
+        self, model: type[M], correlation_id: str | None = None
+    ) -> builtins.list[M]:
+        """Return all models of a type, of one workflow if it is named, oldest first."""
+        ...
+
+    async def query_artifacts(
+        self, where: FilterConfig | None = None, limit: int = 100, offset: int = 0
+    ) -> tuple[builtins.list[Artifact], int]:
+        """Return a page of artifacts, oldest first, and how many there are in all."""
+        ...
+
+    async def latest(
+        self, where: FilterConfig | None = None, *, limit: int, before: int | None = None
+    ) -> builtins.list[Artifact]:
+        """Return the newest artifacts, newest first, of those with `seq < before`."""
+        ...
+
+    async def consumptions(self, artifact_id: UUID | str) -> builtins.list[ConsumptionRecord]:
+        """Return which runs used an artifact, in the order they committed."""
+        ...
+
+    async def summary(self, where: FilterConfig | None = None) -> ArtifactSummary:
+        """Return how many artifacts there are, and of what kinds."""
+        ...
+
+    async def dead_letters(self) -> builtins.list[DeadLetter]:
+        """Return the dead letters, oldest first."""
+        ...
+
+    async def delete_before(self, moment: datetime) -> int:
+        """Delete artifacts published before a moment, but nothing that open work needs.
+
+        Returns:
+            How many were deleted.
+
+        Raises:
+            ValueError: The time is naive.
+        """
+        ...
+
+    def watch(self, where: FilterConfig | None = None) -> AsyncIterator[Artifact]:
+        """Yield artifacts as they are committed, from the call on."""
+        ...

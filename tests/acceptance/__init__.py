@@ -1,0 +1,1 @@
+"""Acceptance tests: the contract, through public names only."""
