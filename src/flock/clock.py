@@ -48,9 +48,8 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's wall clock, with timers of the running event loop."""
 
-    def time(self) -> float:
-        """Return seconds since the Unix epoch."""
-        return time.time()
+    time = staticmethod(time.time)
+    """Return seconds since the Unix epoch."""
 
     def call_at(self, when: float, callback: Callable[[], None]) -> TimerHandle:
         """Call `callback` on the running event loop at `when`, in seconds since the epoch."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from flock import Context
 from flock.cli.demo.collector import LARGEST, collect
 from flock.cli.demo.types import ReviewedFile, Severity, SourceFile, SourceTree
 
@@ -20,14 +21,20 @@ def write(root: Path, *paths: str, text: str = "a = 1\n") -> None:
         (root / path).write_text(text)
 
 
-def paths(root: Path, *exclude: str, max_files: int | None = None) -> list[str]:
+def collected(
+    root: Path, *exclude: str, max_files: int | None = None
+) -> list[SourceFile | ReviewedFile]:
     tree = SourceTree(root=str(root), exclude=exclude, max_files=max_files)
-    return [file.path for file in collect(tree)]
+    return list(collect(tree, Context()))
+
+
+def paths(root: Path, *exclude: str, max_files: int | None = None) -> list[str]:
+    return [file.path for file in collected(root, *exclude, max_files=max_files)]
 
 
 def notice(root: Path, path: str) -> tuple[str, Severity]:
     """What was said about the one file that is not reviewed."""
-    [file] = [each for each in collect(SourceTree(root=str(root))) if each.path == path]
+    [file] = [each for each in collected(root) if each.path == path]
     assert isinstance(file, ReviewedFile)
     [finding] = file.findings
     assert finding.path == path
@@ -93,7 +100,7 @@ def test_no_more_files_come_than_wanted(tmp_path: Path) -> None:
 )
 def test_a_file_is_read_as_python_reads_it(tmp_path: Path, data: bytes, text: str) -> None:
     (tmp_path / "a.py").write_bytes(data)
-    assert list(collect(SourceTree(root=str(tmp_path)))) == [SourceFile(path="a.py", text=text)]
+    assert collected(tmp_path) == [SourceFile(path="a.py", text=text)]
 
 
 @pytest.mark.parametrize(

@@ -153,8 +153,10 @@ class TypeRegistry:
         Raises:
             TypeRegistryError: `cls` is no Pydantic model class, or its name is another's.
         """
-        entry: TypeEntry | None = cls.__dict__.get(_MARK) if isinstance(cls, type) else None
-        return entry or self.register(cls)
+        entry: TypeEntry | None = getattr(cls, _MARK, None)
+        if entry is not None and entry.cls is cls:  # not one inherited from a parent
+            return entry
+        return self.register(cls)
 
     def register(
         self, cls: type[BaseModel], *, name: str | None = None, version: int = 1

@@ -591,6 +591,8 @@ class Scheduler:
                 )
             )
         self._idle.runs += 1
+        for delivery in job.deliveries:
+            delivery.run = None  # no reference cycle keeps what is done with
         self._ended(job)
         if job.waiter is not None and not job.waiter.done():
             job.waiter.set_result(job.outputs)

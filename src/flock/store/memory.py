@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+from array import array
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Self, TypeVar, cast
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar, cast
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -15,7 +17,9 @@ from flock.core.artifacts import Artifact, set_seq
 from flock.core.filters import FilterConfig, require_aware
 from flock.core.types import registry
 from flock.errors import StoreError
+from flock.store.chunks import Chunks
 from flock.store.protocol import ArtifactSummary, Commit, ConsumptionRecord, DeadLetter
+from flock.store.rows import Row, artifact_of, row_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence, ValuesView
@@ -27,6 +31,9 @@ M = TypeVar("M", bound=BaseModel)
 
 _EVERYTHING = FilterConfig()
 
+_Consumed: TypeAlias = tuple[int, str, int, str, float]
+"""Artifact key, agent, run key, workflow, seconds since the epoch."""
+
 
 class InMemoryBlackboardStore:
     """Keeps a board in memory. A commit is one step of the event loop.
@@ -35,19 +42,21 @@ class InMemoryBlackboardStore:
     """
 
     def __init__(self) -> None:
-        self._by_key: dict[int, Artifact] = {}
-        self._by_type: dict[str, list[Artifact]] = {}
-        self._by_workflow: dict[str, list[Artifact]] = {}
-        self._seq = 0
+        self._rows: Chunks[Row | None] = Chunks()
+        self._count = 0
+        self._seq_by_key: dict[int, int] = {}
+        self._by_type: dict[str, array[int]] = {}
+        self._last_of_workflow: dict[str, int] = {}
+        self._before_in_workflow = array("q")
         self._open: dict[Delivery, None] = {}
-        self._consumed: builtins.list[tuple[int, str, int, str, float]] = []
-        self._consumed_by_key: dict[int, list[int]] = {}
+        self._consumed: Chunks[_Consumed | None] = Chunks()
+        self._consumed_by_key: dict[int, builtins.list[int]] = {}
         self._indexed = 0
         self._dead: dict[UUID, DeadLetter] = {}
         self._watchers: set[_Watch] = set()
 
     def __repr__(self) -> str:
-        return f"InMemoryBlackboardStore({len(self._by_key)} artifacts, {len(self._open)} open)"
+        return f"InMemoryBlackboardStore({self._count} artifacts, {len(self._open)} open)"
 
     async def open(self) -> None:
         """Do nothing: memory is always open."""
@@ -63,25 +72,24 @@ class InMemoryBlackboardStore:
         Raises:
             StoreError: An artifact is on the board already.
         """
-        by_key = self._by_key
+        known = self._seq_by_key
         for artifact in commit.artifacts:
-            if artifact.key in by_key:
+            if artifact.key in known:
                 msg = f"artifact {artifact.id} is on the board already"
                 raise StoreError(msg)
         for artifact in commit.artifacts:
-            self._seq += 1
-            set_seq(artifact, self._seq)
-            by_key[artifact.key] = artifact
-            name = artifact.entry.name
-            same_type = self._by_type.get(name)
+            seq = len(self._before_in_workflow) + 1
+            set_seq(artifact, seq)
+            self._rows.append(row_of(artifact))
+            known[artifact.key] = seq
+            same_type = self._by_type.get(artifact.entry.name)
             if same_type is None:
-                same_type = self._by_type[name] = []
-            same_type.append(artifact)
-            workflow = self._by_workflow.get(artifact.correlation_id)
-            if workflow is None:
-                self._by_workflow[artifact.correlation_id] = [artifact]
-            else:
-                workflow.append(artifact)
+                same_type = self._by_type[artifact.entry.name] = array("q")
+            same_type.append(seq)
+            workflow = artifact.correlation_id
+            self._before_in_workflow.append(self._last_of_workflow.get(workflow, 0))
+            self._last_of_workflow[workflow] = seq
+        self._count += len(commit.artifacts)
         for delivery in commit.closed:
             delivery.is_open = False
             self._open.pop(delivery, None)
@@ -106,29 +114,29 @@ class InMemoryBlackboardStore:
 
     async def get(self, artifact_id: UUID | str) -> Artifact | None:
         """Return an artifact, or None if there is none of that id."""
-        return self._by_key.get(_key(artifact_id))
+        seq = self._seq_by_key.get(_key(artifact_id))
+        return None if seq is None else self._at(seq)
 
     async def list(self) -> builtins.list[Artifact]:
         """Return all artifacts, oldest first."""
-        return [*self._by_key.values()]
+        return [*map(self._at, self._seq_by_key.values())]
 
     async def list_by_type(self, model: type[BaseModel] | str) -> builtins.list[Artifact]:
         """Return all artifacts of a type (a class or a name), oldest first."""
-        return [*self._by_type.get(_type_name(model), ())]
+        return [*map(self._at, self._by_type.get(_type_name(model), ()))]
 
     async def get_by_type(
         self, model: type[M], correlation_id: str | None = None
     ) -> builtins.list[M]:
         """Return all models of a type, of one workflow if it is named, oldest first."""
-        name = _type_name(model)
-        if correlation_id is None:
-            found: Iterable[Artifact] = self._by_type.get(name, ())
-        else:
-            found = self._by_workflow.get(str(correlation_id), ())
         entry = registry.entry(model)
-        return [
-            cast("M", entry.load(a.data, a.version)) for a in found if a.entry.name == name
-        ]
+        found = (
+            self._by_type.get(entry.name, ())
+            if correlation_id is None
+            else self._in_workflow(correlation_id)
+        )
+        rows = map(self._row, found)
+        return [cast("M", entry.load(row[4], row[3])) for row in rows if row[2] == entry.name]
 
     async def query_artifacts(
         self, where: FilterConfig | None = None, limit: int = 100, offset: int = 0
@@ -142,7 +150,11 @@ class InMemoryBlackboardStore:
             msg = f"limit and offset are at least 0, not {limit} and {offset}"
             raise ValueError(msg)
         where = where or _EVERYTHING
-        found = [a for a in self._candidates(where) if where.admits(a)]
+        candidates, is_exact = self._candidates(where)
+        if is_exact:
+            page = islice(candidates, offset, offset + limit)
+            return [*map(self._at, page)], len(candidates)
+        found = self._admitted(where, candidates)
         return found[offset : offset + limit], len(found)
 
     async def latest(
@@ -151,33 +163,32 @@ class InMemoryBlackboardStore:
         """Return the newest artifacts, newest first, of those with `seq < before`."""
         where = where or _EVERYTHING
         found: builtins.list[Artifact] = []
-        for artifact in reversed(self._candidates(where)):
+        for seq in reversed(self._candidates(where)[0]):
             if len(found) >= limit:
                 break
-            if (before is None or artifact.seq < before) and where.admits(artifact):
-                found.append(artifact)
+            if before is None or seq < before:
+                artifact = self._at(seq)
+                if where.admits(artifact):
+                    found.append(artifact)
         return found
 
     async def consumptions(self, artifact_id: UUID | str) -> builtins.list[ConsumptionRecord]:
         """Return which runs used an artifact, in the order they committed."""
         for position in range(self._indexed, len(self._consumed)):
-            key = self._consumed[position][0]
-            self._consumed_by_key.setdefault(key, []).append(position)
+            record = self._consumed[position]
+            if record is not None:
+                self._consumed_by_key.setdefault(record[0], []).append(position)
         self._indexed = len(self._consumed)
-        records: builtins.list[ConsumptionRecord] = []
-        for position in self._consumed_by_key.get(_key(artifact_id), ()):
-            key, agent, run_key, correlation_id, at = self._consumed[position]
-            records.append(
-                ConsumptionRecord(
-                    UUID(int=key), agent, f"{run_key:032x}", correlation_id, as_datetime(at)
-                )
-            )
-        return records
+        found = map(self._consumed.__getitem__, self._consumed_by_key.get(_key(artifact_id), ()))
+        return [
+            ConsumptionRecord(UUID(int=key), agent, f"{run:032x}", workflow, as_datetime(at))
+            for key, agent, run, workflow, at in filter(None, found)
+        ]
 
     async def summary(self, where: FilterConfig | None = None) -> ArtifactSummary:
         """Return how many artifacts there are, and of what kinds."""
         where = where or _EVERYTHING
-        found = [a for a in self._candidates(where) if where.admits(a)]
+        found = self._admitted(where, self._candidates(where)[0])
         times = [a.created for a in found]
         return ArtifactSummary(
             total=len(found),
@@ -204,19 +215,24 @@ class InMemoryBlackboardStore:
         needed = {delivery.artifact.key for delivery in self._open}
         for letter in self._dead.values():
             needed.update(artifact.key for artifact in letter.artifacts)
-        doomed = {
-            a.key for a in self._by_key.values() if a.created < limit and a.key not in needed
-        }
+        rows = map(self._row, self._seq_by_key.values())
+        doomed = {row[1]: row[0] for row in rows if row[10] < limit and row[1] not in needed}
+        if not doomed:
+            return 0
         for key in doomed:
-            del self._by_key[key]
-        for index in (self._by_type, self._by_workflow):
-            for name, artifacts in list(index.items()):
-                kept = [a for a in artifacts if a.key not in doomed]
-                if kept:
-                    index[name] = kept
-                else:
-                    del index[name]
-        self._consumed = [record for record in self._consumed if record[0] not in doomed]
+            del self._seq_by_key[key]
+        self._rows.replace({seq - 1: None for seq in doomed.values()})
+        self._count -= len(doomed)
+        gone = set(doomed.values())
+        for name, seqs in self._by_type.items():
+            self._by_type[name] = array("q", (seq for seq in seqs if seq not in gone))
+        self._last_of_workflow.clear()
+        for seq in self._seq_by_key.values():
+            workflow = self._row(seq)[6]
+            self._before_in_workflow[seq - 1] = self._last_of_workflow.get(workflow, 0)
+            self._last_of_workflow[workflow] = seq
+        used = ((p, self._consumed[p]) for p in range(len(self._consumed)))
+        self._consumed.replace({p: None for p, r in used if r is not None and r[0] in doomed})
         self._consumed_by_key.clear()
         self._indexed = 0
         return len(doomed)
@@ -227,16 +243,39 @@ class InMemoryBlackboardStore:
         self._watchers.add(watcher)
         return watcher
 
-    def _candidates(self, where: FilterConfig) -> Sequence[Artifact] | ValuesView[Artifact]:
-        """Return the shortest list that holds all that can be asked for, in board order."""
+    def _candidates(self, where: FilterConfig) -> tuple[Sequence[int] | ValuesView[int], bool]:
+        """Return the shortest run of positions that holds all that is asked for, in order.
+
+        Also whether all of them are asked for, so that none need be looked at.
+        """
+        others = (where.produced_by, where.tags, where.visibility, where.start, where.end)
+        is_exact = all(other is None for other in others)
         if where.correlation_id is not None:
-            return self._by_workflow.get(str(where.correlation_id), [])
+            found = self._in_workflow(where.correlation_id)
+            return found, is_exact and where.type_names is None
         if where.type_names is not None:
-            lists = [self._by_type.get(str(name), []) for name in where.type_names]
-            if len(lists) == 1:
-                return lists[0]
-            return sorted((a for found in lists for a in found), key=lambda a: a.seq)
-        return self._by_key.values()
+            lists = [self._by_type.get(str(name), array("q")) for name in where.type_names]
+            return (lists[0] if len(lists) == 1 else sorted(chain(*lists))), is_exact
+        return self._seq_by_key.values(), is_exact
+
+    def _in_workflow(self, correlation_id: str) -> Sequence[int]:
+        found: builtins.list[int] = []
+        seq = self._last_of_workflow.get(str(correlation_id), 0)
+        while seq:
+            found.append(seq)
+            seq = self._before_in_workflow[seq - 1]
+        return found[::-1]
+
+    def _row(self, seq: int) -> Row:
+        row = self._rows[seq - 1]
+        assert row is not None
+        return row
+
+    def _at(self, seq: int) -> Artifact:
+        return artifact_of(self._row(seq))
+
+    def _admitted(self, where: FilterConfig, candidates: Iterable[int]) -> builtins.list[Artifact]:
+        return [artifact for artifact in map(self._at, candidates) if where.admits(artifact)]
 
 
 class _Watch:

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 
+from flock import Context
 from flock.cli.demo.types import Finding, Metrics, ReviewedFile, Severity, SourceFile, SourceTree
 
 EXCLUDED = (
@@ -29,43 +30,49 @@ LARGEST = 1_000_000
 """Bytes. A larger file is generated or data, and no reader wants it reviewed line by line."""
 
 
-def collect(tree: SourceTree) -> Iterator[SourceFile | ReviewedFile]:
+def collect(tree: SourceTree, ctx: Context) -> Iterator[SourceFile | ReviewedFile]:
     """Yield the Python files of a tree, folder by folder, always in the same order.
 
     A file that cannot be read has nothing to review: it comes as a ReviewedFile whose one
-    finding says why. The same goes for a folder.
+    finding says why. The same goes for a folder. How many will come is emitted first.
     """
-    yield from islice(_files(tree), tree.max_files)
+    found = list(islice(_walk(Path(tree.root), tree.exclude), tree.max_files))
+    ctx.emit(len(found))
+    for path, shown in found:
+        yield shown if isinstance(shown, ReviewedFile) else _read(path, shown)
 
 
-def _files(tree: SourceTree) -> Iterator[SourceFile | ReviewedFile]:
-    root = Path(tree.root)
+def _walk(root: Path, exclude: tuple[str, ...]) -> Iterator[tuple[Path, str | ReviewedFile]]:
+    """Yield the files to read with the path to show, or what is to say of a folder."""
     if not root.is_dir():
-        yield _read(root, root.name)
+        yield root, root.name
         return
     problems: list[OSError] = []
-    excluded = (*EXCLUDED, *tree.exclude)
     for folder, folders, names in os.walk(root, onerror=problems.append):
         here = Path(folder)
-        while problems:
-            yield _unread_folder(problems.pop(), root)
+        yield from _unread_folders(problems, root)
         kept: list[str] = []
         for name in sorted(folders):
-            path = here / name
-            shown = _shown(path, root)
-            if _is_excluded(shown, excluded) or _is_virtualenv(path):
+            path, shown = here / name, _shown(here / name, root)
+            if _is_excluded(shown, (*EXCLUDED, *exclude)) or _is_virtualenv(path):
                 continue
             if path.is_symlink():
-                yield _notice(shown, "symbolic-link", "a link to a folder is not followed")
+                yield path, _notice(shown, "symbolic-link", "a link to a folder is not followed")
             else:
                 kept.append(name)
         folders[:] = kept
         for name in sorted(names):
             shown = _shown(here / name, root)
-            if name.endswith(".py") and not _is_excluded(shown, tree.exclude):
-                yield _read(here / name, shown)
+            if name.endswith(".py") and not _is_excluded(shown, exclude):
+                yield here / name, shown
+    yield from _unread_folders(problems, root)
+
+
+def _unread_folders(problems: list[OSError], root: Path) -> Iterator[tuple[Path, ReviewedFile]]:
     while problems:
-        yield _unread_folder(problems.pop(), root)
+        error = problems.pop(0)
+        path, reason = Path(os.fsdecode(error.filename)), error.strerror or str(error)
+        yield path, _notice(_shown(path, root), "unreadable-folder", reason, Severity.MEDIUM)
 
 
 def _read(path: Path, shown: str) -> SourceFile | ReviewedFile:
@@ -105,12 +112,6 @@ def _shown(path: Path, root: Path) -> str:
     """Write a path as the report does; bytes that are not UTF-8 are written as escapes."""
     relative = path.relative_to(root).as_posix()
     return os.fsencode(relative).decode("utf-8", "backslashreplace")
-
-
-def _unread_folder(error: OSError, root: Path) -> ReviewedFile:
-    path = Path(os.fsdecode(error.filename))
-    reason = error.strerror or str(error)
-    return _notice(_shown(path, root), "unreadable-folder", reason, Severity.MEDIUM)
 
 
 def _notice(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -17,9 +16,9 @@ from rich.console import Console
 import flock
 from flock.cli.demo.collector import EXCLUDED
 from flock.cli.demo.progress import Tally, choose_display
-from flock.cli.demo.report import Statistics, write_markdown
+from flock.cli.demo.report import Statistics, counted, write_markdown
 from flock.cli.demo.session import Outcome, run_review
-from flock.cli.demo.table import summarize
+from flock.cli.demo.table import print_summary
 from flock.cli.demo.types import Report, SourceTree
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
@@ -63,7 +62,7 @@ def demo(
     or an option is of no use.
     """
     problems = Console(stderr=True)
-    root = path if path is not None else Path(flock.__file__).parent
+    root = path if path is not None else _own_source()
     if complaint := _complaint(root, output):
         _say(problems, complaint)
         raise typer.Exit(MISUSED)
@@ -133,15 +132,20 @@ def _write(
 
 
 def _present(report: Report, statistics: Statistics, root: Path, output: Path) -> None:
-    base = root if root.is_dir() else root.parent
     console = Console()
-    console.print(summarize(report, lambda path: os.path.relpath(base / path)), highlight=False)
+    base = root if root.is_dir() else root.parent
+    print_summary(report, console, lambda path: str(base / path))
     runs = f"{statistics.runs:,} runs in {statistics.seconds:.1f} s"
     _say(console, f"\n{runs}. The whole report: {output}")
 
 
+def _own_source() -> Path:
+    own = Path(flock.__file__).parent
+    return own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own
+
+
 def _report_failures(outcome: Outcome, problems: Console) -> None:
-    _say(problems, f"\n{len(outcome.failures):,} runs failed:")
+    _say(problems, f"\n{counted(len(outcome.failures), 'run')} failed:")
     for letter in outcome.failures[:SHOWN_FAILURES]:
         about = letter.artifacts[0].payload.get("path", "") if letter.artifacts else ""
         where = f" on {about}" if about else ""

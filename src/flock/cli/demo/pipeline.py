@@ -38,8 +38,8 @@ def review_board() -> Flock:
         ComplexityReview, SecurityReview, DocumentationReview, join=same_file
     ).calls(bring_together)  # -> ReviewedFile
 
-    # One writes a chapter on every 25 files, and on what is left after a second.
-    some_files = BatchSpec(size=25, timeout=1)
+    # One writes a chapter on every 25 files, and on what is left when no more come.
+    some_files = BatchSpec(size=25, timeout=0.5)
     flock.agent("editor").consumes(ReviewedFile, batch=some_files).calls(write_chapter)
 
     # One gathers the chapters until it is told that no more will come, and writes the report.

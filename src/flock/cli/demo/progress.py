@@ -19,10 +19,12 @@ from flock import (
     Event,
     EventsMissed,
     RunCancelled,
+    RunEmitted,
     RunFailed,
     RunStarted,
     RunSucceeded,
 )
+from flock.cli.demo.report import counted
 
 REVIEWERS = ("complexity", "security", "documentation")
 STAGES = (*REVIEWERS, "binder")
@@ -34,7 +36,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.found = 0
-        """Files to review."""
+        """Files, readable or not, once the collector has counted them."""
         self.unreadable = 0
         self.done: Counter[str] = Counter()
         """Runs that succeeded, by agent."""
@@ -45,19 +47,20 @@ class Tally:
         self._paths: dict[UUID, str] = {}
 
     @property
-    def is_collected(self) -> bool:
-        """Whether no more files will be found."""
-        return self.done["collector"] > 0
+    def to_review(self) -> int:
+        """Files that a reviewer can read, as far as is known."""
+        return self.found - self.unreadable
 
     def count(self, event: Event) -> None:
         """Take one event in."""
         match event:
             case ArtifactPublished(artifact=artifact) if artifact.produced_by == "collector":
                 if artifact.type.endswith("SourceFile"):
-                    self.found += 1
                     self._paths[artifact.id] = artifact.payload["path"]
                 else:
                     self.unreadable += 1
+            case RunEmitted(agent="collector", delta=int(found)):
+                self.found = found
             case RunStarted(agent=agent, run_id=run, artifact_ids=(file, *_)) if agent in REVIEWERS:
                 self.now[run] = self._paths.get(file, "")
             case RunSucceeded(agent=agent, run_id=run):
@@ -74,12 +77,11 @@ class Tally:
 
     def sentence(self) -> str:
         """Say how far it is."""
-        found = f"{self.found:,} files" if self.is_collected else f"{self.found:,} files so far"
-        parts = [f"{self.done['binder']:,} of {found} reviewed"]
+        parts = [f"{self.done['binder']:,} of {counted(self.to_review, 'file')} reviewed"]
         if self.unreadable:
             parts.append(f"{self.unreadable:,} could not be read")
         if self.failed:
-            parts.append(f"{self.failed:,} runs failed")
+            parts.append(f"{counted(self.failed, 'run')} failed")
         if self.missed:
             parts.append(f"{self.missed:,} events were missed, so this is too low")
         return ", ".join(parts)
@@ -121,7 +123,7 @@ class Bars(Progress):
         """Move the bars; they are drawn several times a second, not with every event."""
         del at
         for stage, bar in self._bars.items():
-            self.update(bar, completed=self._tally.done[stage], total=self._tally.found or None)
+            self.update(bar, completed=self._tally.done[stage], total=self._tally.to_review or None)
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """Draw the bars and the line below."""

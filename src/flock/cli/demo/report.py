@@ -52,8 +52,8 @@ def summary_line(report: Report) -> str:
     """Say in one sentence what was looked at and what was found."""
     metrics = report.metrics
     return (
-        f"{_count(len(report.files), 'file')}, {_count(metrics.lines, 'line')}, "
-        f"{_count(metrics.functions, 'function')}: {_count(len(report.findings), 'finding')}."
+        f"{counted(len(report.files), 'file')}, {counted(metrics.lines, 'line')}, "
+        f"{counted(metrics.functions, 'function')}: {counted(len(report.findings), 'finding')}."
     )
 
 
@@ -124,7 +124,7 @@ def _section(folder: str, files: list[ReviewedFile]) -> Iterator[str]:
     yield f"## {_code(folder)}"
     yield ""
     clean = "" if found else " Nothing found."
-    yield f"{_count(len(files), 'file')}, {_count(lines, 'line')}.{clean}"
+    yield f"{counted(len(files), 'file')}, {counted(lines, 'line')}.{clean}"
     yield ""
     for file in found:
         yield f"### {_code(file.path)}"
@@ -178,7 +178,8 @@ def _row(cells: Iterable[object]) -> str:
     return f"| {' | '.join(cell.replace('|', BAR) for cell in shown)} |"
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """Write a number with its noun, as in "1 file" and "2,000 files"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
-from flock import DeadLetter
+from flock import DeadLetter, Flock, IdleReport
 from flock.cli.demo.pipeline import review, review_board
 from flock.cli.demo.progress import Display, Tally, follow
 from flock.cli.demo.report import Statistics
@@ -24,21 +24,32 @@ class Outcome(NamedTuple):
 async def run_review(
     tree: SourceTree, tally: Tally, display: AbstractContextManager[Display]
 ) -> Outcome:
-    """Review a tree on a board of its own and show the progress meanwhile."""
+    """Review a tree on a board of its own and show the progress meanwhile.
+
+    When it is cancelled, nothing more is started and nobody waits for what is running.
+    """
     async with asyncio.TaskGroup() as tasks, review_board() as flock:
         tasks.create_task(follow(flock.events(), tally, display))
-        reports = await review(flock, tree)
-        failures = await flock.dead_letters()
-        unreviewed: set[str] = set()
-        if failures:
-            found = await flock.store.get_by_type(SourceFile)
-            done = await flock.store.get_by_type(ReviewedFile)
-            unreviewed = {file.path for file in found} - {file.path for file in done}
-        [*_, report] = [None, *await flock.store.get_by_type(Report)]
+        try:
+            idle = await review(flock, tree)
+        except asyncio.CancelledError:
+            await flock.shutdown(grace=0)
+            raise
+        return await _outcome(flock, idle)
+
+
+async def _outcome(flock: Flock, idle: tuple[IdleReport, ...]) -> Outcome:
+    failures = await flock.dead_letters()
+    unreviewed: set[str] = set()
+    if failures:
+        found = await flock.store.get_by_type(SourceFile)
+        done = await flock.store.get_by_type(ReviewedFile)
+        unreviewed = {file.path for file in found} - {file.path for file in done}
     statistics = Statistics(
-        runs=sum(each.runs for each in reports),
-        failed=sum(each.failed for each in reports),
-        seconds=sum(each.elapsed for each in reports),
+        runs=sum(each.runs for each in idle),
+        failed=sum(each.failed for each in idle),
+        seconds=sum(each.elapsed for each in idle),
         unreviewed=tuple(sorted(unreviewed)),
     )
-    return Outcome(report, statistics, failures)
+    reports = await flock.store.get_by_type(Report)
+    return Outcome(reports[0] if reports else None, statistics, failures)

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import PurePosixPath
+from threading import Lock
 
 from flock.cli.demo.types import Finding, Severity, SourceFile
 
@@ -36,7 +37,8 @@ def parse(file: SourceFile) -> Syntax:
         Unparsed: The text is not valid for this version of Python, or nested too deeply.
     """
     try:
-        return _parse(file.text, file.path)
+        with _PARSER:
+            return _parse(file.text, file.path)
     except SyntaxError as error:
         line, message = error.lineno or 1, f"not valid Python: {error.msg}"
     except (ValueError, RecursionError, MemoryError) as error:
@@ -56,6 +58,11 @@ def parse(file: SourceFile) -> Syntax:
 @lru_cache(maxsize=16)
 def _parse(text: str, path: str) -> Syntax:
     return Syntax(ast.parse(text, filename=path))
+
+
+_PARSER = Lock()
+"""One thread parses at a time: CPython's parser keeps its depth in a place all threads share
+(https://github.com/python/cpython/issues/106905), and whoever waits finds the tree ready."""
 
 
 def own_nodes(function: Function) -> Iterator[ast.AST]:

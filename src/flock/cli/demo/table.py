@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from rich.console import Group, RenderableType
-from rich.padding import Padding
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -22,32 +21,31 @@ STYLES = {
 }
 
 
-def summarize(report: Report, shown: Callable[[str], str]) -> RenderableType:
-    """Draw the counts, the worst files and what to look at first.
+def print_summary(report: Report, console: Console, shown: Callable[[str], str]) -> None:
+    """Print the counts, the worst files and what to look at first.
 
     Args:
         report: The review.
+        console: Where to.
         shown: Writes a path so that the reader's terminal can open it.
     """
-    return Group(*_parts(report, shown))
-
-
-def _parts(report: Report, shown: Callable[[str], str]) -> Iterator[RenderableType]:
-    yield Text(summary_line(report), style="bold")
+    console.print(Text(summary_line(report), style="bold"))
     if report.findings:
-        yield _above(_counts(report))
+        console.print()
+        console.print(_counts(report))
     if report.worst:
-        yield _above(_worst(report))
+        console.print()
+        console.print(_worst(report))
     if first := report.first:
-        yield _above(Text("To look at first", style="italic"))
+        console.print(Text("\nTo look at first", style="italic"))
         for finding in first[:FIRST]:
             place = Text(f"{shown(finding.path)}:{finding.line}", style="bold")
-            yield Text.assemble(place, " ", finding.message)
+            console.print(Text.assemble(place, " ", finding.message), soft_wrap=True)
         if (more := len(first) - FIRST) > 0:
-            yield Text(f"... and {more:,} more of {first[0].severity} severity", style="dim")
-    yield Text()
+            console.print(Text(f"... and {more:,} more of {first[0].severity} severity", "dim"))
+    console.print()
     for name, value in facts(report.metrics):
-        yield Text.assemble((f"{name}: ", "dim"), value)
+        console.print(Text.assemble((f"{name}: ", "dim"), value))
 
 
 def _counts(report: Report) -> Table:
@@ -76,7 +74,3 @@ def _severity_table(title: str, *columns: str) -> Table:
 
 def _number(severity: Severity, count: int) -> Text:
     return Text(f"{count:,}", style=STYLES[severity]) if count else Text("-", style="dim")
-
-
-def _above(renderable: RenderableType) -> Padding:
-    return Padding(renderable, (1, 0, 0, 0))

@@ -138,8 +138,11 @@ class Report(BaseModel):
 
     @property
     def first(self) -> list[Finding]:
-        """What to look at first: the findings of high severity, or else the medium ones."""
-        found = self.findings
+        """What to look at first: the findings of high severity, or else the medium ones.
+
+        Those of the worst file come first.
+        """
+        found = [finding for file in self.worst for finding in file.findings]
         high = [finding for finding in found if finding.severity is Severity.HIGH]
         return high or [finding for finding in found if finding.severity is Severity.MEDIUM]
 

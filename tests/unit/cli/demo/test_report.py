@@ -7,7 +7,7 @@ from rich.console import Console
 
 from flock.cli.demo.editing import bring_together, write_chapter, write_report
 from flock.cli.demo.report import Statistics, write_markdown
-from flock.cli.demo.table import summarize
+from flock.cli.demo.table import print_summary
 from flock.cli.demo.types import (
     ComplexityReview,
     DocumentationReview,
@@ -121,7 +121,7 @@ def test_the_tables_show_the_worst_files_and_places_to_open() -> None:
     [first, *_] = [finding("sub/bad.py", 3, Severity.HIGH, "eval", "eval() runs [red]text")]
     out = io.StringIO()
     report = report_on(*files, reviewed("sub/bad.py", first))
-    Console(file=out, width=70).print(summarize(report, lambda path: f"src/{path}"))
+    print_summary(report, Console(file=out, width=70), lambda path: f"src/{path}")
     text = out.getvalue()
     assert "src/sub/bad.py:3 eval() runs [red]text" in text
     lines = text.splitlines()
@@ -133,6 +133,8 @@ def test_the_tables_show_the_worst_files_and_places_to_open() -> None:
 def test_the_tables_keep_to_the_width_of_a_narrow_terminal() -> None:
     path = "a/very/long/path/" * 5 + "module.py"
     out = io.StringIO()
-    report = report_on(reviewed(path, finding(path)))
-    Console(file=out, width=60).print(summarize(report, str))
-    assert max(map(len, out.getvalue().splitlines())) <= 60
+    report = report_on(reviewed(path, finding(path, severity=Severity.MEDIUM)))
+    print_summary(report, Console(file=out, width=60), str)
+    tables, _, places = out.getvalue().partition("To look at first")
+    assert max(map(len, tables.splitlines())) <= 60
+    assert f"{path}:1 f() has no docstring\n" in places  # in one piece, to be clicked on

@@ -8,7 +8,7 @@ clock, from randomness or from the order of a hash, so it is the same in every p
 from typing import TypeVar
 
 from pydantic import BaseModel
-from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
+from pydantic.errors import PydanticUndefinedAnnotation
 
 from flock.engines.dspy.sample.record import FIELD_REMEDY
 from flock.engines.dspy.sample.schema import source_of
@@ -55,20 +55,24 @@ def sample(model: type[ModelT], *, seed: int = 0) -> ModelT:
     """
     if seed < 0:
         raise ValueError(f"seed must be 0 or more, got {seed!r}")
+    title = model.__name__
     try:
         if not model.__pydantic_complete__:
             model.model_rebuild()
         instance = source_of(model).pick(seed)
-    except (PydanticUndefinedAnnotation, PydanticUserError) as error:
-        raise SampleError(f"cannot sample {model.__name__!r}: {error.message}") from error
-    except DeadEnd as end:
-        where = "" if end.where in {"", model.__name__} else f" at {end.where!r}"
+    except PydanticUndefinedAnnotation as error:
         raise SampleError(
-            f"cannot sample {model.__name__!r}{where}: {end.why}; {end.remedy or FIELD_REMEDY}"
+            f"cannot sample {title!r}: {error.message}; "
+            f"call {title}.model_rebuild() where the name is defined"
+        ) from error
+    except DeadEnd as end:
+        where = "" if end.where in {"", title} else f" at {end.where!r}"
+        raise SampleError(
+            f"cannot sample {title!r}{where}: {end.why}; {end.remedy or FIELD_REMEDY}"
         ) from None
     if not isinstance(instance, model):
         raise SampleError(
-            f"cannot sample {model.__name__!r}: its validators make "
+            f"cannot sample {title!r}: its validators make "
             f"{type(instance).__name__!r} of it; return the instance from them"
         )
     return instance

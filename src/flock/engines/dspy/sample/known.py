@@ -15,12 +15,14 @@ from ipaddress import (
     IPv6Network,
 )
 from pathlib import Path, PosixPath, PurePath, PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
+
+from pydantic import ByteSize, EmailStr, EncodedBytes, EncodedStr, NameEmail
 
 from flock.engines.dspy.sample.checked import Refusal, judged
 from flock.engines.dspy.sample.source import Computed, DeadEnd, Listed, Source
-from flock.engines.dspy.sample.text import FORMATS, phrase
+from flock.engines.dspy.sample.text import formatted, phrase
 
 _PLAIN: Final[Mapping[object, str]] = {
     object: "any",
@@ -57,7 +59,8 @@ _ADDRESSES: Final[Mapping[object, Callable[[int], object]]] = {
     IPv6Interface: lambda n: IPv6Interface(((0x20010DB8 << 96) + n % _NETS + 1, 64)),
     IPv6Network: lambda n: IPv6Network(((0x20010DB8 << 96) + (n % _NETS << 64), 64)),
 }
-_PATHS: Final = (Path, PosixPath, PurePath, PurePosixPath)
+_PATHS: Final = frozenset[object]({Path, PosixPath, PurePath, PurePosixPath})
+_EMAIL, _MAILBOX = cast("object", EmailStr), cast("object", NameEmail)
 
 
 def plain_type(cls: object) -> str | None:
@@ -69,9 +72,7 @@ def is_known(cls: object) -> bool:
     """Return whether there is more to do than to call the class."""
     return (
         plain_type(cls) is not None
-        or cls in _ADDRESSES
-        or cls in _PATHS
-        or cls is re.Pattern
+        or (isinstance(cls, Hashable) and cls in _ADDRESSES.keys() | _PATHS | {re.Pattern})
         or (isinstance(cls, type) and issubclass(cls, Enum))
     )
 
@@ -89,6 +90,31 @@ def instances(cls: object, name: str) -> Source:
     return Computed(lambda _n, _attempt: _called(cls), 1)
 
 
+def pydantic_values(function: object, name: str) -> Source | None:
+    """Return the values of one of pydantic's own types that a function of it stands for."""
+    owner: object = getattr(function, "__self__", None)
+    slug = phrase(name, 0).replace(" ", "-").lower() if name.isascii() else "user"
+
+    def numbered(n: int) -> str:
+        return f"{slug}-{n + 1}" if n else slug
+
+    match owner:
+        case EncodedStr():
+            return Computed(lambda n, a: owner.encode_str(phrase(name, n + a)))
+        case EncodedBytes():
+            return Computed(lambda n, a: owner.encode(phrase(name, n + a).encode()))
+        case _ if owner is _EMAIL:
+            return Computed(lambda n, a: f"{numbered(n + a)[-64:]}@example.com")
+        case _ if owner is _MAILBOX:
+            return Computed(lambda n, a: f"{numbered(n + a)[-64:]} <{numbered(n + a)}@example.com>")
+        case type() if issubclass(owner, ByteSize):
+            return Computed(lambda n, a: n + a + 1)
+        case _:
+            # Any string is a dotted path here, and trying one imports it.
+            importing = getattr(function, "__name__", "") == "import_string"
+            return Listed(["math.pi", "math.e", "math.tau", "math.inf"]) if importing else None
+
+
 def anything(name: str) -> Source:
     """Return values of every kind: what is tried where a schema does not say what it takes."""
 
@@ -97,7 +123,7 @@ def anything(name: str) -> Source:
             return phrase(name, n)
         if attempt <= len(_OTHERS):
             return _OTHERS[attempt - 1](n)
-        return FORMATS[(attempt - 1 - len(_OTHERS)) % len(FORMATS)](name, n)
+        return formatted(name, n, attempt - 1 - len(_OTHERS))
 
     return Computed(value)
 
@@ -109,7 +135,6 @@ _OTHERS: Final[tuple[Callable[[int], Any], ...]] = (
     lambda n: [f"text {n + 1}"],
     lambda n: [n + 1],
     lambda n: {"key": n + 1},
-    lambda n: (n + 1, n + 2),
     lambda n: date(2024, 1, 1) + timedelta(days=n % 10_000),
     lambda n: f"text {n + 1}".encode(),
     lambda _: None,
@@ -119,6 +144,9 @@ _OTHERS: Final[tuple[Callable[[int], Any], ...]] = (
 )
 
 
+# No tuple is among them: Python's `ZoneInfo` takes some for a key and gives back a number.
+
+
 def _path(name: str, n: int, attempt: int) -> str:
     stem = phrase(name, n).replace(" ", "-")
     if attempt < len(_PLACES):
@@ -126,7 +154,7 @@ def _path(name: str, n: int, attempt: int) -> str:
     return f"{stem}-{attempt}"
 
 
-_PLACES: Final = ("{}", "{}.txt", "/{}", "/tmp", "/etc/hosts", "{}.json", "{}.py", "{0}/{0}.csv")
+_PLACES: Final = ("{}", "{}.txt", "/{}", ".", "{}.json", "{}.py", "{0}/{0}.csv")
 
 
 def _called(cls: Any) -> object:  # noqa: ANN401 - whatever class the schema asks for

@@ -36,7 +36,8 @@ def model(read: Read, schema: Schema, where: Where) -> Record:
         # Its names resolve only where another model uses it; that one's validator decides.
         return Record(cls.__name__, slots)
     extra = cls.model_config.get("json_schema_extra")
-    return ValidatedRecord(cls.__name__, slots, cls.__pydantic_validator__, _listed(extra))
+    validator = cast("SchemaValidator", cls.__pydantic_validator__)
+    return ValidatedRecord(cls.__name__, slots, validator, _listed(extra))
 
 
 def dataclass(read: Read, schema: Schema, where: Where) -> Record:
@@ -44,7 +45,8 @@ def dataclass(read: Read, schema: Schema, where: Where) -> Record:
     cls: Any = schema["cls"]
     config: Schema = schema.get("config", where.config)
     place = Where(where.name, config, {})
-    infos: Mapping[str, Any] = vars(cls).get("__pydantic_fields__", {})
+    own = cast("Mapping[str, Any]", vars(cls))
+    infos: Mapping[str, FieldInfo] = own.get("__pydantic_fields__", {})
     fields: Sequence[Schema] = unwrapped(schema["schema"])["fields"]
     slots = [
         _slot(read, part["name"], part, place, _declared(infos.get(part["name"])))
@@ -56,7 +58,7 @@ def dataclass(read: Read, schema: Schema, where: Where) -> Record:
 
     strict = schema.get("strict") or config.get("strict")
     make = instance if strict else None
-    if "__pydantic_validator__" in vars(cls) and cls.__pydantic_complete__:
+    if "__pydantic_validator__" in own and cls.__pydantic_complete__:
         return ValidatedRecord(cls.__name__, slots, cls.__pydantic_validator__, make=make)
     if mentions(schema, "definition-ref"):
         return Record(cls.__name__, slots, make)
@@ -97,7 +99,7 @@ def _called(function: Callable[..., object], slots: Sequence[Slot]) -> Record:
     )
 
 
-def _slot(  # noqa: PLR0913 - what one field is made of
+def _slot(
     read: Read,
     name: str,
     part: Schema,

@@ -68,7 +68,7 @@ def floats(schema: Mapping[str, Any]) -> Source:
         return Mapped(_ticks(schema, step), lambda k: float(k * step))
     low, high = _bounds(schema)
     if low is not None and high is not None:
-        return _Range(_inside(low, math.inf), _inside(high, -math.inf))
+        return _Range(low, high)
     if low is not None and not _inside(low, math.inf).is_integer():
         first, base = int(not low.included), float(low.value)
         return Mapped(Span(first, _REACH, first), lambda k: base + k)
@@ -81,10 +81,12 @@ def floats(schema: Mapping[str, Any]) -> Source:
 
 
 class _Range(Source):
-    """Floats from `low` to `high`, both included: the low end, the middle, the quarters, ..."""
+    """Floats from `low` to `high`: the low end if included, the middle, the quarters, ..."""
 
-    def __init__(self, low: float, high: float) -> None:
-        self._low, self._high = low, high
+    def __init__(self, low: _Bound, high: _Bound) -> None:
+        self._ends = float(low.value), float(high.value)
+        self._low, self._high = _inside(low, math.inf), _inside(high, -math.inf)
+        self._first = 0 if low.included else 1
 
     @property
     def count(self) -> int:
@@ -110,8 +112,10 @@ class _Range(Source):
             if not jump and half <= len(others):
                 return others[half - 1]
             n += half + 1
-        share = _bisected(n)
-        return self._low * (1 - share) + self._high * share
+        share = _bisected(n + self._first)
+        # Rounding must not carry a value over an end.
+        low, high = self._ends
+        return min(max(low * (1 - share) + high * share, self._low), self._high)
 
 
 def _bisected(n: int) -> float:

@@ -27,7 +27,10 @@ _RANGE: Final = 64
 """How many characters outside ASCII stand for a range."""
 _SPARE: Final = 24
 """How much longer than the shortest string others may be."""
-_PATIENCE: Final = 200
+_PATIENCE: Final = 300
+_IN_ORDER: Final = 100
+_GOLDEN: Final = 0x9E3779B97F4A7C15
+"""The golden ratio's fraction, times 2**64: its multiples visit every region evenly."""
 
 # --- the grammar ------------------------------------------------------------------------
 
@@ -229,7 +232,7 @@ class _Reader:
                 parts.append(part)
         return parts[0] if len(parts) == 1 else _Chain(parts)
 
-    def _part(self, operator: str, argument: Any) -> _Part:  # noqa: ANN401, C901, PLR0911
+    def _part(self, operator: str, argument: Any) -> _Part:  # noqa: ANN401, C901
         match operator:
             case "LITERAL":
                 return _Word(chr(argument))
@@ -288,7 +291,7 @@ def _members(items: Sequence[tuple[object, Any]]) -> str:
                     dict.fromkeys(
                         chr(code)
                         for code in range(low, min(argument[1] + 1, low + _RANGE))
-                        if not 0xD800 <= code < 0xE000  # noqa: PLR2004 - surrogates
+                        if not 0xD800 <= code < 0xE000
                     )
                 )
     return "".join(chars)
@@ -330,7 +333,7 @@ class Language:
         while True:
             counts = self._grammar.counts(limit)
             start = next((i for i, many in enumerate(counts) if many and i >= shortest), None)
-            if start is not None or limit > shortest + 512 or limit == longest:  # noqa: PLR2004
+            if start is not None or limit > shortest + 512 or limit == longest:
                 break
             limit = limit * 2 + 8 if longest is None else min(limit * 2 + 8, longest)
         if start is None:
@@ -347,7 +350,12 @@ class Language:
             text = self._at(n)
             if accepts(text):
                 return text
-        return nth_accepted(n, self.count, self._at, accepts, patience=_PATIENCE)
+        return nth_accepted(n, self.count, self._scattered, accepts, patience=_PATIENCE)
+
+    def _scattered(self, n: int) -> str:
+        """Return string `n`, from some number on one from anywhere in the language."""
+        total = sum(count for _, count in self._per_length)
+        return self._at(n if n < _IN_ORDER else n * (total * _GOLDEN >> 64))
 
     def _at(self, n: int) -> str:
         n %= sum(count for _, count in self._per_length)
@@ -378,8 +386,8 @@ def languages(pattern: str, flags: int, shortest: int, longest: int | None) -> t
         asked = _Chain([*reader.required, letters])
         found.append(Language(asked, own.shortest, longest, exact=False))
     if not own.count:
-        for padded in (_Chain([grammar, letters]), _Chain([letters, grammar])):
-            found.append(Language(padded, shortest, longest, exact=False))
+        padded = (_Chain([grammar, letters]), _Chain([letters, grammar]))
+        found.extend(Language(chain, shortest, longest, exact=False) for chain in padded)
     return tuple(found)
 
 

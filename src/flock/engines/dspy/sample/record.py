@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from random import Random
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias
 
 from pydantic_core import SchemaValidator, to_json
 
@@ -18,8 +19,16 @@ _NEAR: Final = 45
 _BUDGET: Final = 1_000
 """How often one model is validated at most before it is given up."""
 
-_ORDERS: Final = (
+Order: TypeAlias = Literal["usual", "further", "rising", "falling", "equal"]
+
+_FURTHER: Final = 100
+"""How far on the usual values are looked for that a model's validators accept.
+
+A stride, because the next value is the usual one of the next number.
+"""
+_ORDERS: Final[Sequence[tuple[Order, bool]]] = (
     ("usual", False),
+    ("further", False),
     ("rising", False),
     ("falling", False),
     ("usual", True),
@@ -102,7 +111,7 @@ class Record(Source):
         values = self._values(self._numbered(slots, n, inner))
         return judged(lambda: self._make(values))
 
-    def _numbered(self, slots: Sequence[Slot], n: int, attempt: int) -> Numbers:
+    def _numbered(self, slots: Sequence[Slot], n: int, attempt: int) -> dict[Slot, tuple[int, int]]:
         numbers = spread(n, [slot.source.count for slot in slots])
         return {slot: (number, attempt) for slot, number in zip(slots, numbers, strict=True)}
 
@@ -204,38 +213,40 @@ class ValidatedRecord(Record):
         raise last
 
     def _arranged(self, n: int, arrangement: int, moved: Mapping[Slot, int]) -> Numbers:
-        """Return the values of an arrangement: as usual, rising, falling, equal, then random."""
-        chance = Random(f"{n}/{arrangement}")  # noqa: S311 - the same for everybody, on purpose
-        order, everything = ("random", False)
-        if arrangement < len(_ORDERS):
+        """Return the values of an arrangement: as usual, rising, falling, equal, random."""
+        numbers: dict[Slot, tuple[int, int]]
+        if arrangement >= len(_ORDERS):
+            numbers = self._shuffled(n, arrangement, moved)
+        else:
             order, everything = _ORDERS[arrangement]
-        slots = [
-            slot
-            for slot in self._settable
-            if slot.required
-            or slot in moved
-            or everything
-            or (order == "random" and chance.random() < 0.5)  # noqa: PLR2004
-        ]
-        match order:
-            case "usual":
-                numbers = dict(self._numbered(slots, n, 0))
-            case "rising":
-                numbers = {slot: (n + place, 0) for place, slot in enumerate(slots)}
-            case "falling":
-                numbers = {slot: (n + place, 0) for place, slot in enumerate(reversed(slots))}
-            case "equal":
-                numbers = dict.fromkeys(slots, (n, 1))
-            case _:
-                reach = 8 if arrangement < _NEAR else 200
-                numbers = {
-                    slot: (n + chance.randrange(reach), chance.choice((0, 0, 1, 2, 3, 5, 8)))
-                    for slot in slots
-                }
+            slots = [s for s in self._settable if s.required or everything or s in moved]
+            match order:
+                case "usual":
+                    numbers = self._numbered(slots, n, 0)
+                case "further":
+                    numbers = self._numbered(slots, n + _FURTHER, 0)
+                case "rising":
+                    numbers = {slot: (n + place, 0) for place, slot in enumerate(slots)}
+                case "falling":
+                    numbers = {slot: (n + place, 0) for place, slot in enumerate(reversed(slots))}
+                case "equal":
+                    numbers = dict.fromkeys(slots, (n, 1))
         for slot, steps in moved.items():
             number, attempt = numbers[slot]
             numbers[slot] = (number, attempt + steps)
         return numbers
+
+    def _shuffled(
+        self, n: int, arrangement: int, moved: Mapping[Slot, int]
+    ) -> dict[Slot, tuple[int, int]]:
+        # Seeded with a string, which hashes the same in every process.
+        chance = Random(f"{n}/{arrangement}")
+        reach = 8 if arrangement < _NEAR else 200
+        return {
+            slot: (n * reach + chance.randrange(reach), chance.choice((0, 0, 1, 2, 3, 5, 8)))
+            for slot in self._settable
+            if slot.required or slot in moved or chance.random() < 0.5
+        }
 
     def _blamed(self, refusal: Refusal) -> list[Slot]:
         """Return the fields that the complaint is about; none if it is about the whole."""
@@ -268,17 +279,14 @@ def placed(values: Mapping[Slot, object]) -> object:
         if not slot.path:
             return value
         here: Any = whole
-        for step, following in zip(slot.path, [*slot.path[1:], None], strict=True):
-            if isinstance(here, list):
-                here = cast("list[Any]", here)
-                here.extend([None] * (int(step) + 1 - len(here)))
+        for step, following in pairwise((*slot.path, None)):
+            if isinstance(step, int):
+                here.extend([None] * (step + 1 - len(here)))
             if following is None:
                 here[step] = value
-            elif isinstance(here, list):
-                here[int(step)] = here[int(step)] or _container(following)
-                here = here[int(step)]
-            else:
-                here = here.setdefault(step, _container(following))
+            elif (isinstance(step, int) and here[step] is None) or step not in here:
+                here[step] = _container(following)
+            here = here[step]
     return whole
 
 

@@ -1,7 +1,7 @@
 """From the core schema, which pydantic validates a model with, to a source of its values."""
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, TypeAlias, cast
@@ -73,11 +73,14 @@ class Reader:
         return self.read(self._definitions[ref], where)
 
     @contextmanager
-    def begun(self, ref: str) -> Iterator[None]:
+    def begun(self, ref: str) -> Generator[None]:
         """Keep a type from being begun again inside itself: its shortest instance ends."""
         if ref in self._begun:
             name = ref.partition(":")[0].rpartition(".")[2]
-            raise DeadEnd(f"a {name!r} always needs another {name!r}")
+            raise DeadEnd(
+                f"every {name!r} needs another {name!r}",
+                remedy="make that field optional, or a list",
+            )
         self._begun.append(ref)
         try:
             yield
@@ -233,8 +236,8 @@ def _tells_nothing(choice: Schema) -> bool:
 
 
 def _tagged(reader: Reader, schema: Schema, where: Where) -> Source:
-    choices: Mapping[Any, Any] = schema["choices"]
-    return OneOf([reader.read(c, where) for c in choices.values() if isinstance(c, Mapping)])
+    choices: Mapping[Any, Schema] = schema["choices"]
+    return OneOf([reader.read(choice, where) for choice in choices.values()])
 
 
 def _chain(reader: Reader, schema: Schema, where: Where) -> Source:
@@ -273,14 +276,15 @@ def _json_or_python(reader: Reader, schema: Schema, where: Where) -> Source:
 def _function(reader: Reader, schema: Schema, where: Where) -> Source:
     """Return what a user's function around a schema accepts."""
     function: object = schema["function"]["function"]
-    limits = where.limits
-    if isinstance(function, partial):
-        # Pydantic checks a constraint that the type itself does not know in this way.
-        limits = _limited(limits, {k: v for k, v in function.keywords.items() if k in _LIMITS})
+    # Pydantic checks a constraint that a type does not know in a partial of a function.
+    bound: Mapping[str, Any] = getattr(function, "keywords", {})
+    limits = _limited(where.limits, {k: v for k, v in bound.items() if k in _LIMITS})
     inner = reader.read(schema["schema"], Where(where.name, where.config, limits))
     if unwrapped(schema)["type"] in {"model", "dataclass"}:
         # These are proved by their class's own validator, of which the function is a part.
         return inner
+    if (own := known.pydantic_values(function, where.name)) is not None:
+        inner = FirstOf([own, inner])
     told: Schema | None = schema.get("json_schema_input_schema")
     if told is not None and told["type"] != "any":
         inner = FirstOf([inner, reader.read(told, where)])
@@ -289,12 +293,12 @@ def _function(reader: Reader, schema: Schema, where: Where) -> Source:
 
 def _plain(reader: Reader, schema: Schema, where: Where) -> Source:
     """Return what a user's function accepts that stands for a whole schema."""
-    sources: list[Source] = []
-    told: Schema | None = schema.get("json_schema_input_schema")
-    for hint in (_serialized(schema), told):
-        if hint is not None and hint["type"] != "any":
-            sources.append(reader.read(hint, where))
-    return _checked(FirstOf([*sources, known.anything(where.name)]), schema, where)
+    own = known.pydantic_values(schema["function"]["function"], where.name)
+    if own is not None:
+        return _checked(own, schema, where)
+    hints = (_serialized(schema), schema.get("json_schema_input_schema"))
+    told = [reader.read(hint, where) for hint in hints if hint and hint["type"] != "any"]
+    return _checked(FirstOf([*told, known.anything(where.name)]), schema, where)
 
 
 def _checked(inner: Source, schema: Schema, where: Where) -> Source:

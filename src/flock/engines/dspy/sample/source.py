@@ -13,7 +13,7 @@ _RANKED: Final = 256
 """Up to this number accepted values are counted from the first one."""
 
 
-class DeadEnd(Exception):  # noqa: N818 - control flow inside the sampler, never seen outside
+class DeadEnd(Exception):
     """This source has no value to give here; whoever has an alternative takes it.
 
     Attributes:
@@ -220,7 +220,7 @@ class Nullable(Source):
         """Return value number `n`, None at the end and on every fourth attempt."""
         block, place = divmod(attempt, 4)
         count = self._inner.count
-        if place == 3 or (count < MANY and n % (count + 1) == count):  # noqa: PLR2004
+        if place == 3 or (count < MANY and n % (count + 1) == count):
             return None
         try:
             return self._inner.pick(n if count >= MANY else n % (count + 1), 3 * block + place)

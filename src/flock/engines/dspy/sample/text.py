@@ -25,7 +25,7 @@ def _around(values: Sequence[str], n: int) -> str:
     return values[n % len(values)]
 
 
-FORMATS: Final[tuple[Callable[[str, int], str], ...]] = (
+_FORMATS: Final[tuple[Callable[[str, int], str], ...]] = (
     lambda _, n: f"user{n + 1}@example.com",
     lambda _, n: f"https://example.com/{n + 1}",
     lambda _, n: str(n + 1),
@@ -116,8 +116,8 @@ class Text(Source):
             raise DeadEnd("its bounds leave no length")
         if shape.pattern is not None:
             return self._matching(n + attempt)
-        if attempt and attempt <= len(FORMATS):
-            text = self._cased(FORMATS[attempt - 1](self._name, n))
+        if attempt:
+            text = self._cased(formatted(self._name, n, attempt - 1))
             if self._fits(text):
                 return text
         number = n + attempt
@@ -206,6 +206,12 @@ class Link(Source):
         if self._longest is not None and len(link) > self._longest:
             return f"{self._scheme}://{'abcdefghijklmnopqrstuvwxyz'[n % 26]}.de"
         return link
+
+
+def formatted(name: str, n: int, place: int) -> str:
+    """Return a string in the format at a place; past the last one, the first one's next."""
+    lap, place = divmod(place, len(_FORMATS))
+    return _FORMATS[place](name, n + lap)
 
 
 def phrase(name: str, n: int, shortest: int = 0, longest: int | None = None) -> str:

@@ -24,7 +24,7 @@ def dates(schema: Mapping[str, Any]) -> Source:
     """Return days, from the lower bound or the first of 2024 on."""
     low, high = _edges(schema, date.min.toordinal(), date.max.toordinal(), date.toordinal)
     low, high = _now(schema, low, high, _PAST.toordinal(), _FUTURE.toordinal())
-    return Mapped(Span(low, high, _start(schema, low, _DAY.toordinal())), date.fromordinal)
+    return Mapped(Span(low, high, _start(schema, low, _DAY.toordinal(), 1)), date.fromordinal)
 
 
 def datetimes(schema: Mapping[str, Any]) -> Source:
@@ -42,7 +42,8 @@ def datetimes(schema: Mapping[str, Any]) -> Source:
     # Not the calendar's very ends: another zone's clock would leave the calendar there.
     low, high = _edges(schema, 48 * _HOUR, noon(date(9999, 12, 29)), ticks)
     low, high = _now(schema, low, high, noon(_PAST), noon(_FUTURE))
-    span = Span(low, high, _start(schema, low, noon(_DAY)), step=_step(low, high))
+    step = _step(low, high)
+    span = Span(low, high, _start(schema, low, noon(_DAY), step), step=step)
 
     def moment(n: int, attempt: int) -> datetime:
         # A validator that compares with a naive moment gets one on odd attempts.
@@ -61,7 +62,7 @@ def times(schema: Mapping[str, Any]) -> Source:
 
     low, high = _edges(schema, 0, 24 * _HOUR - 1, ticks)
     step = min(_MINUTE, _step(low, high))
-    span = Span(low, high, _start(schema, low, 12 * _HOUR), step=step)
+    span = Span(low, high, _start(schema, low, 12 * _HOUR, step), step=step)
     return Mapped(span, lambda k: (_ZERO + k * _TICK).time().replace(tzinfo=zone))
 
 
@@ -70,7 +71,8 @@ def durations(schema: Mapping[str, Any]) -> Source:
     most = timedelta(days=99_999_999) // _TICK
     low, high = _edges(schema, -most, most, lambda value: value // _TICK)
     step = min(_MINUTE, _step(low, high))
-    return Mapped(Span(low, high, _start(schema, low, _HOUR), step=step), lambda k: k * _TICK)
+    span = Span(low, high, _start(schema, low, _HOUR, step), step=step)
+    return Mapped(span, lambda k: k * _TICK)
 
 
 def uuids(schema: Mapping[str, Any]) -> Source:
@@ -111,9 +113,11 @@ def _now(schema: Mapping[str, Any], low: int, high: int, past: int, future: int)
             return low, high
 
 
-def _start(schema: Mapping[str, Any], low: int, usual: int) -> int:
-    bounded = schema.get("ge") is not None or schema.get("gt") is not None
-    return low if bounded else usual
+def _start(schema: Mapping[str, Any], low: int, usual: int, step: int) -> int:
+    """Return where to begin: at the lower bound, or a step after it if that is excluded."""
+    if schema.get("gt") is not None:
+        return low - 1 + step
+    return low if schema.get("ge") is not None else usual
 
 
 def _step(low: int, high: int) -> int:

@@ -1,8 +1,8 @@
 """Where: what the reader of a schema knows of the place that it stands at."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from flock.engines.dspy.sample.source import Source
 
@@ -50,9 +50,10 @@ def mentions(schema: Schema, kind: str) -> bool:
     while pending:
         part = pending.pop()
         if isinstance(part, Mapping):
+            part = cast("Schema", part)
             if part.get("type") == kind:
                 return True
             pending.extend(value for key, value in part.items() if key not in _UNREAD)
         elif isinstance(part, list | tuple):
-            pending.extend(part)
+            pending.extend(cast("Sequence[Any]", part))
     return False
