@@ -19,7 +19,7 @@ from flock.core.outputs import OutputGroup
 from flock.core.retry import RetryPolicy
 from flock.core.signature import FunctionSignature, yielded_models
 from flock.core.slots import Slots
-from flock.core.types import registry
+from flock.core.types import TypeEntry, registry
 from flock.core.visibility import PUBLIC, AgentIdentity
 from flock.errors import EngineError, OutputContractError
 
@@ -84,7 +84,8 @@ class Agent:
         self._reads_history = False
         self._streams = False
         self._merged = _OPEN
-        self._plain_group: OutputGroup | None = None
+        self._only_group = _OPEN
+        self._only_entry: TypeEntry | None = None
         self._hooks: dict[str, tuple[RunHooks, ...]] = {}
 
     def __repr__(self) -> str:
@@ -161,16 +162,14 @@ class Agent:
         Returns:
             What `commit` returned, or the outputs.
         """
-        hooks = self._hooks
         try:
             if not self._is_resolved:
-                self._resolve_engines()
-                self._resolve_utilities()
-                hooks = self._hooks
+                self.resolve()
             if self._is_bare and commit is not None and ctx.load_history is None:
-                return await commit(await self._evaluate_bare(ctx, artifacts))
-            if hooks["on_initialize"]:
-                await self._run_initialize(ctx)
+                inputs = EvalInputs(artifacts)
+                answer = await self._chain[0].evaluate(self, ctx, inputs, self._only_group)
+                return await commit(self._bare_outputs(ctx, artifacts, answer))
+            await self._run_initialize(ctx)
             inputs = await self._prepare(ctx, artifacts)
             if commit is not None and self.streams:
                 committed: list[Artifact] = []
@@ -203,7 +202,7 @@ class Agent:
         else:
             return outputs
         finally:
-            if hooks and hooks["on_terminate"]:
+            if not self._is_bare:
                 await self._run_terminate(ctx)
 
     async def evaluate(
@@ -265,20 +264,18 @@ class Agent:
         inputs = EvalInputs(artifacts=list(processed), state=dict(ctx.state))
         return await self._run_pre_evaluate(ctx, inputs)
 
-    async def _evaluate_bare(self, ctx: Context, artifacts: list[Artifact]) -> list[Artifact]:
-        """Evaluate an agent of one engine, one group and no hooks: what most agents are."""
-        group = self.output_groups[0] if self.output_groups else _OPEN
-        answer = await self._chain[0].evaluate(self, ctx, EvalInputs(artifacts), group)
+    def _bare_outputs(
+        self, ctx: Context, artifacts: list[Artifact], answer: object
+    ) -> list[Artifact]:
+        """Check the answer of an agent of one engine, one group and no hooks: most agents."""
         if isinstance(answer, BaseModel):
             made = self._draft(answer, ctx)
-            if len(group.outputs) == 1 and group is self._plain_group:
-                spec = group.outputs[0]
-                if spec.entry.name == made.entry.name and spec.minimum <= 1:
-                    return [made]
+            if made.entry is self._only_entry:
+                return [made]
             results = [made]
         else:
             results = self._as_result(answer, ctx).artifacts
-        return self._check(ctx, results, (group,), artifacts)
+        return self._check(ctx, results, (self._only_group,), artifacts)
 
     async def _evaluate_checked(
         self, ctx: Context, inputs: EvalInputs, artifacts: list[Artifact]
@@ -498,11 +495,10 @@ class Agent:
             and not has_hook(engine, "on_pre_evaluate")
             and not has_hook(engine, "on_post_evaluate")
         )
-        group = self.output_groups[0] if self.output_groups else None
-        is_plain = group is not None and not (
-            group.where or group.validate or group.visibility or group.tags
-        )
-        self._plain_group = group if is_plain else None
+        group = self._only_group = self.output_groups[0] if self.output_groups else _OPEN
+        is_plain = not (group.where or group.validate or group.visibility or group.tags)
+        takes_one = len(group.outputs) == 1 and group.outputs[0].minimum <= 1
+        self._only_entry = group.outputs[0].entry if is_plain and takes_one else None
         self._is_resolved = True
 
     @property

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from flock.clock import as_datetime
 from flock.core.types import TypeEntry, registry
-from flock.core.visibility import PUBLIC, Visibility
+from flock.core.visibility import Visibility, as_public
 from flock.errors import TypeRegistryError
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Artifact(_Fields):
             correlation_id or f"{key:032x}",
             partition_key,
             frozenset(tags),
-            visibility or PUBLIC,
+            as_public(visibility),
             now,
             (),
             0,
@@ -205,7 +205,7 @@ class Artifact(_Fields):
             self.correlation_id,
             self.partition_key if partition_key is None else partition_key,
             self.tags if tags is None else frozenset(tags),
-            visibility or self.visibility,
+            as_public(visibility) if visibility is not None else self.visibility,
             self.created,
             self.parent_keys,
             self.depth,
@@ -307,12 +307,6 @@ def seal(  # noqa: PLR0913 - one call per artifact on the hottest path, all fiel
 set_seq = _Fields.seq.__set__  # pyright: ignore
 """`set_seq(artifact, n)`: for stores, once, when they commit it."""
 
-def forget_fresh(artifact: Artifact) -> None:
-    """Give up the instance that `take` would hand out, since nobody waits for it."""
-    _set_fresh(artifact, None)
-
-
-_set_fresh = _Fields._fresh.__set__  # pyright: ignore
 _serial = itertools.count((0x7000 | random.getrandbits(12)) << 64 | 1 << 63 | random.getrandbits(60))
 
 

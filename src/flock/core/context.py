@@ -17,6 +17,7 @@ from flock.core.visibility import AgentIdentity
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from flock.core.delivery import Run
     from flock.core.filters import FilterConfig
 
 M = TypeVar("M", bound=BaseModel)
@@ -142,20 +143,19 @@ class Context:
 
     __slots__ = (
         "_emit",
-        "_steps",
+        "_run",
         "agent_identity",
         "artifacts",
         "attempt",
         "correlation_id",
         "depth",
         "emitted",
-        "fire_time",
         "ended_by",
+        "fire_time",
         "is_batch",
         "load_history",
         "now",
         "parent_keys",
-        "run_key",
         "state",
         "trigger_type",
     )
@@ -164,46 +164,67 @@ class Context:
         self,
         correlation_id: str = "",
         *,
-        run_key: int = 0,
         attempt: int = 1,
         agent_identity: AgentIdentity | None = None,
         is_batch: bool = False,
         state: dict[str, Any] | None = None,
-        trigger_type: str = "artifact",
+        trigger_type: str = "direct",
         fire_time: datetime | None = None,
-        depth: int = 1,
-        parent_keys: tuple[int, ...] | None = None,
-        now: Callable[[], float] = time.time,
-        steps: dict[str, Any] | None = None,
-        emit: Callable[[object], None] | None = None,
     ) -> None:
+        self._run: Run | None = None
+        self._emit: Callable[[object], None] | None = None
         self.correlation_id = correlation_id
-        self.run_key = run_key
         self.attempt = attempt
         self.agent_identity = agent_identity or _NOBODY
         self.is_batch = is_batch
-        self.state = {} if state is None else state
+        self.state: dict[str, Any] = {} if state is None else state
         self.artifacts: tuple[Artifact, ...] = ()
         self.trigger_type = trigger_type
         self.fire_time = fire_time
-        self.depth = depth
-        self.parent_keys = parent_keys
-        self.now = now
+        self.depth = 1
+        self.parent_keys: tuple[int, ...] | None = None
+        self.now: Callable[[], float] = time.time
         self.load_history: Callable[[], Awaitable[tuple[Artifact, ...]]] | None = None
         self.ended_by: Exception | None = None
         self.emitted = 0
-        self._steps = steps
-        self._emit = emit
+
+    @classmethod
+    def of_run(
+        cls,
+        run: Run,
+        agent_identity: AgentIdentity,
+        now: Callable[[], float],
+        emit: Callable[[object], None] | None,
+    ) -> Context:
+        """Make the context of an attempt of a run; for the scheduler."""
+        ctx = cls.__new__(cls)
+        ctx._run = run
+        ctx._emit = emit
+        ctx.correlation_id = run.correlation_id
+        ctx.attempt = run.attempt
+        ctx.agent_identity = agent_identity
+        ctx.is_batch = run.is_batch
+        ctx.state = {}
+        ctx.artifacts = ()
+        ctx.trigger_type = "artifact" if run.subscription is not None else "direct"
+        ctx.fire_time = None
+        ctx.depth = run.depth
+        ctx.parent_keys = run.parent_keys
+        ctx.now = now
+        ctx.load_history = None
+        ctx.ended_by = None
+        ctx.emitted = 0
+        return ctx
 
     @property
     def run_id(self) -> str:
         """Id of the run in hexadecimal, the same for every attempt."""
-        return f"{self.run_key:032x}"
+        return _NO_RUN if self._run is None else self._run.id
 
     @property
     def task_id(self) -> str:
         """Id of this attempt."""
-        return f"{self.run_key:032x}.{self.attempt}"
+        return f"{self.run_id}.{self.attempt}"
 
     async def step(self, name: str, fn: Callable[..., T | Awaitable[T]], *args: object) -> T:
         """Call `fn(*args)` once per run, however many attempts the run takes.
@@ -216,14 +237,14 @@ class Context:
         Returns:
             What the call returned, or had returned in an earlier attempt.
         """
-        if self._steps is None:
-            self._steps = {}
-        if name not in self._steps:
-            value = fn(*args)
-            if inspect.isawaitable(value):
-                value = await value
-            self._steps[name] = value
-        return self._steps[name]
+        run = self._run
+        if run is not None and run.steps is not None and name in run.steps:
+            return run.steps[name]
+        value = fn(*args)
+        result = cast("T", await value if inspect.isawaitable(value) else value)
+        if run is not None:
+            run.steps = {**(run.steps or {}), name: result}
+        return result
 
     def emit(self, delta: object) -> None:
         """Tell observers of progress, as a `RunEmitted` event. Nothing is stored.
@@ -236,3 +257,4 @@ class Context:
 
 
 _NOBODY = AgentIdentity("")
+_NO_RUN = "0" * 32

@@ -66,7 +66,7 @@ class Run:
         is_batch: Whether the inputs were batched.
         attempt: How many times it was begun.
         emitted: How many outputs of a stream are on the board already.
-        steps: What `ctx.step` remembers, by name.
+        steps: What `ctx.step` remembers, by name; None before the first.
     """
 
     __slots__ = (
@@ -101,7 +101,7 @@ class Run:
         self.is_batch = is_batch
         self.attempt = 0
         self.emitted = 0
-        self.steps: dict[str, Any] = {}
+        self.steps: dict[str, Any] | None = None
         self.use(artifacts)
 
     @property

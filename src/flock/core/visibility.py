@@ -117,6 +117,11 @@ AfterVisibility.model_rebuild()
 PUBLIC: Final = PublicVisibility()
 
 
+def as_public(visibility: Visibility | None) -> Visibility:
+    """Return the visibility, and the one instance `PUBLIC` for everything public."""
+    return PUBLIC if visibility is None or visibility.kind == "Public" else visibility
+
+
 def narrowest(
     visibilities: Iterable[Visibility], agents: Iterable[AgentIdentity]
 ) -> Visibility:

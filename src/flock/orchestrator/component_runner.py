@@ -28,6 +28,9 @@ class ComponentRunner:
 
     Attributes:
         having: For each hook, the components that have it; a hook left out costs nothing.
+        watches_publishing: Whether one has `on_artifact_published`.
+        decides_deliveries: Whether one has `on_before_schedule` or `on_collect_artifacts`.
+        attends_runs: Whether one has `on_before_agent_schedule` or `on_agent_scheduled`.
     """
 
     def __init__(
@@ -67,6 +70,13 @@ class ComponentRunner:
 
     def _sort(self) -> None:
         self._components.sort(key=lambda component: getattr(component, "priority", 0))
-        self.having = {
+        having = self.having = {
             hook: tuple(c for c in self._components if has_hook(c, hook)) for hook in HOOKS
         }
+        self.watches_publishing = bool(having["on_artifact_published"])
+        self.decides_deliveries = bool(
+            having["on_before_schedule"] or having["on_collect_artifacts"]
+        )
+        self.attends_runs = bool(
+            having["on_before_agent_schedule"] or having["on_agent_scheduled"]
+        )

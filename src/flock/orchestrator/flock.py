@@ -25,6 +25,7 @@ from flock.engines.function import FunctionEngine
 from flock.engines.threads import ThreadPool
 from flock.errors import DeclarationError, NotFound, NotIdle, NotYetAvailable, PublishError
 from flock.orchestrator import inside
+from flock.orchestrator.attempts import Attempts
 from flock.orchestrator.component_runner import ComponentRunner
 from flock.orchestrator.events import BoardIdle, EventBus, EventStream, WorkflowIdle
 from flock.orchestrator.history import default_provider, load_history
@@ -34,7 +35,8 @@ from flock.orchestrator.matcher import Matcher
 from flock.orchestrator.outcomes import Outcomes
 from flock.orchestrator.publisher import Publisher
 from flock.orchestrator.router import BATCHES, WINDOWS, Router
-from flock.orchestrator.scheduler import Job, Scheduler
+from flock.orchestrator.job import Call, Job
+from flock.orchestrator.scheduler import Scheduler
 from flock.orchestrator.tracing import TracingManager
 from flock.store.memory import InMemoryBlackboardStore
 from flock.store.protocol import BlackboardStore, Commit, DeadLetter
@@ -147,21 +149,23 @@ class Flock:
             self._idle,
             lambda: [agent.identity for agent in self._agents.values()],
         )
-        self._scheduler = Scheduler(
+        self._attempts = Attempts(
             self.clock,
             self._events,
             self._idle,
             self._components,
-            self._lifecycle.timers,
+            self._lifecycle,
+            self._outcomes,
+            self._load_history,
             self,
             max_depth=max_agent_iterations,
+        )
+        self._scheduler = Scheduler(
+            self.clock,
+            self._events,
+            self._idle,
+            self._attempts,
             max_concurrency=max_concurrency,
-            commit=self._outcomes.commit,
-            close=self._outcomes.drop,
-            bury=self._outcomes.bury,
-            load_history=self._load_history,
-            on_run_end=lambda: self._router.on_run_end(),
-            is_torn_down=self._lifecycle.is_torn_down,
         )
         self._router = Router(
             self.clock,
@@ -170,11 +174,10 @@ class Flock:
             self._components,
             self._lifecycle,
             self._scheduler,
+            self._attempts,
+            self._outcomes,
             self,
-            agent_of=self._agents.get,
-            close=self._outcomes.close,
-            bury=self._outcomes.bury,
-            expire=self._outcomes.expire,
+            self._agents.get,
         )
         self._outcomes.route = self._router.deliver
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -395,7 +398,7 @@ class Flock:
         if idempotency_key is not None:
             msg = "publish: idempotency_key= comes with a later version"
             raise NotYetAvailable(msg)
-        depth = await self._admit()
+        depth = 0 if self._admits_at_once() else await self._admit()
         if isinstance(obj, Artifact):
             known = await self.store.get(obj.id)
             if known is not None:
@@ -441,6 +444,18 @@ class Flock:
     async def _known(self, draft: Artifact) -> Artifact | None:
         return await self.store.get(draft.id) if draft.produced_by != EXTERNAL else None
 
+    def _admits_at_once(self) -> bool:
+        """Whether a publish from outside need not wait for anything; so it usually is."""
+        self._published_in_a_row += 1
+        return (
+            self._published_in_a_row < _YIELD_EVERY
+            and self._state == "open"
+            and self._is_settled
+            and self._loop is asyncio.get_running_loop()
+            and not inside.anywhere()
+            and (self._max_pending is None or self._idle.total < self._max_pending)
+        )
+
     async def _admit(self) -> int:
         """Open the board if need be and wait for room; return the depth of what is published."""
         if self._state != "open" or not self._is_settled:
@@ -459,7 +474,6 @@ class Flock:
             if self._state != "open":
                 msg = "the board was shut down before there was room to publish"
                 raise PublishError(msg)
-        self._published_in_a_row += 1
         if self._published_in_a_row >= _YIELD_EVERY:
             self._published_in_a_row = 0
             await asyncio.sleep(0)
@@ -526,8 +540,7 @@ class Flock:
             Exception: Whatever the agent raised at its last attempt. There is no dead
                 letter for it, since the caller has the error.
         """
-        job = await self._call(agent, inputs)
-        return await self._outcome(job)
+        return await self._outcome(*await self._call(agent, inputs))
 
     def run(self, agent: Agent | AgentBuilder | str, *inputs: object) -> list[Artifact]:
         """Do what `arun` does, for synchronous callers, and close the board afterwards.
@@ -571,15 +584,15 @@ class Flock:
         """
         await self._admit()
         span = None if timeout is None else seconds(timeout, "timeout")
-        job = self._scheduler.call(
-            self._resolved(agent),
-            [self._publisher.draft(obj)],
+        call = Call(
+            asyncio.get_running_loop().create_future(),
             is_published=publish_outputs,
             is_nested=inside.current_run(self) is not None,
-            is_stored=False,
             timeout=span,
         )
-        return await self._outcome(job)
+        target = self._resolved(agent)
+        job = self._scheduler.call(target, [self._publisher.draft(obj)], call, is_stored=False)
+        return await self._outcome(job, call)
 
     async def stream(
         self, agent: Agent | AgentBuilder | str, *inputs: object
@@ -589,16 +602,15 @@ class Flock:
         Leaving the iteration early cancels the run.
         """
         outputs: asyncio.Queue[Artifact | None] = asyncio.Queue()
-        job = await self._call(agent, inputs, on_output=outputs.put_nowait)
-        assert job.waiter is not None
-        job.waiter.add_done_callback(lambda _: outputs.put_nowait(None))
+        job, call = await self._call(agent, inputs, on_output=outputs.put_nowait)
+        call.waiter.add_done_callback(lambda _: outputs.put_nowait(None))
         try:
             while (output := await outputs.get()) is not None:
                 yield output
-            await job.waiter
+            await call.waiter
         finally:
-            if not job.waiter.done():
-                job.waiter.cancel()
+            if not call.waiter.done():
+                call.waiter.cancel()
                 self._scheduler.end(job, "cancel")
 
     async def _call(
@@ -606,7 +618,7 @@ class Flock:
         agent: Agent | AgentBuilder | str,
         inputs: Sequence[object],
         on_output: Callable[[Artifact], None] | None = None,
-    ) -> Job:
+    ) -> tuple[Job, Call]:
         if not inputs:
             msg = "give the agent at least one input"
             raise PublishError(msg)
@@ -623,19 +635,17 @@ class Flock:
         opened = await self._publisher.commit(new, without=target.name)
         await self._router.deliver(opened)
         stored = iter(new)
-        return self._scheduler.call(
-            target,
-            [draft if draft.seq else next(stored) for draft in drafts] if new else drafts,
-            is_published=True,
-            is_nested=inside.current_run(self) is not None,
-            is_stored=True,
+        artifacts = [draft if draft.seq else next(stored) for draft in drafts] if new else drafts
+        call = Call(
+            asyncio.get_running_loop().create_future(),
             on_output=on_output,
+            is_nested=inside.current_run(self) is not None,
         )
+        return self._scheduler.call(target, artifacts, call, is_stored=True), call
 
-    async def _outcome(self, job: Job) -> list[Artifact]:
-        assert job.waiter is not None
+    async def _outcome(self, job: Job, call: Call) -> list[Artifact]:
         try:
-            return await job.waiter
+            return await call.waiter
         except asyncio.CancelledError:
             self._scheduler.end(job, "cancel")
             raise

@@ -36,3 +36,8 @@ def current_run(board: object) -> Run | None:
     """Return the run of this board that the caller is inside of, or None."""
     place = _inside.get()
     return place[2] if place is not None and place[0] is board else None
+
+
+def anywhere() -> bool:
+    """Return whether the caller is inside a run or hook of any board."""
+    return _inside.get() is not None

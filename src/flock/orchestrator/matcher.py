@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flock.core.delivery import Delivery
+from flock.core.visibility import PUBLIC
 
 if TYPE_CHECKING:
     from flock.core.agent import Agent
@@ -48,22 +49,22 @@ class Matcher:
                     )
                     self._routes.setdefault(entry.name, []).append(route)
 
-    def match(self, artifact: Artifact, *, without: str | None = None) -> list[Delivery]:
-        """Return a delivery for each subscription that the artifact satisfies.
+    def match(self, artifact: Artifact, found: list[Delivery], without: str | None) -> None:
+        """Add a delivery to `found` for each subscription that the artifact satisfies.
 
         Of the ungated subscriptions of one agent only the first gets it.
 
         Args:
             artifact: What is about to be committed.
+            found: Where the deliveries go.
             without: An agent that is not to be started by it.
         """
         routes = self._routes.get(artifact.entry.name)
         if routes is None:
-            return []
-        found: list[Delivery] = []
+            return
         served: Agent | None = None
         producer = artifact.produced_by
-        is_public = artifact.visibility.kind == "Public"
+        is_public = artifact.visibility is PUBLIC
         for subscription, agent, is_gated, has_filters, entry in routes:
             name = agent.name
             if (not is_gated and agent is served) or name == without:
@@ -83,7 +84,6 @@ class Matcher:
             found.append(Delivery(artifact, subscription, opens_at))
             if not is_gated:
                 served = agent
-        return found
 
 
 def _passes(artifact: Artifact, subscription: Subscription, entry: TypeEntry) -> bool:

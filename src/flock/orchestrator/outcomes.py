@@ -16,6 +16,7 @@ from flock.core.system import GroupExpired, WorkflowError
 from flock.core.types import registry
 from flock.core.visibility import AgentIdentity, Visibility, narrowest
 from flock.errors import PublishError
+from flock.orchestrator.failures import text_of
 from flock.orchestrator.events import DeadLettered, EventBus, GroupSkipped, JoinExpired
 from flock.store.protocol import BlackboardStore, Commit, DeadLetter
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from flock.orchestrator.gates.join import Group
     from flock.orchestrator.idle import Idle
     from flock.orchestrator.publisher import Publisher
-    from flock.orchestrator.scheduler import Job
+    from flock.orchestrator.job import Job
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +55,12 @@ class Outcomes:
         self._identities = identities
         self.route: Callable[[Sequence[Delivery]], Awaitable[None]]
 
-    async def commit(self, job: Job, outputs: list[Artifact], is_last: bool) -> list[Artifact]:  # noqa: FBT001
+    async def commit(
+        self, job: Job, outputs: list[Artifact], *, is_last: bool
+    ) -> list[Artifact]:
         """Put a run's outputs on the board, and close its deliveries if these are the last."""
-        if job.is_published:
+        call = job.call
+        if call is None or call.is_published:
             opened = await self._publisher.commit(
                 outputs,
                 closed=job.deliveries if is_last else (),
@@ -64,9 +68,9 @@ class Outcomes:
             )
             if opened:
                 await self.route(opened)
-        if job.on_output is not None:
+        if call is not None and call.on_output is not None:
             for output in outputs:
-                job.on_output(output)
+                call.on_output(output)
         return outputs
 
     async def close(self, deliveries: Sequence[Delivery]) -> None:
@@ -88,7 +92,7 @@ class Outcomes:
         """
         now = self._clock.time()
         letter = DeadLetter(
-            UUID(int=new_key(now)), run, type(error).__name__, _text_of(error), now
+            UUID(int=new_key(now)), run, type(error).__name__, text_of(error), now
         )
         failure = WorkflowError(
             failed_agent=run.agent,
@@ -162,9 +166,3 @@ class Outcomes:
     def _narrowest(self, inputs: Iterable[Artifact]) -> Visibility:
         return narrowest((artifact.visibility for artifact in inputs), self._identities())
 
-
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as broken:  # noqa: BLE001 - a user's exception that cannot tell itself
-        return f"<{type(error).__name__} whose message raised {broken!r}>"

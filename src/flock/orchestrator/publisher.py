@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import BaseModel
 
 from flock.clock import Clock
-from flock.core.artifacts import EXTERNAL, Artifact, forget_fresh, new_key, seal
+from flock.core.artifacts import EXTERNAL, Artifact, new_key, seal
 from flock.core.lifecycle import label_of
 from flock.core.types import registry
-from flock.core.visibility import PUBLIC, Visibility
+from flock.core.visibility import PUBLIC, Visibility, as_public
 from flock.errors import PublishError, TypeRegistryError
 from flock.orchestrator.events import ArtifactPublished, EventBus
 from flock.store.protocol import BlackboardStore, Commit
@@ -42,7 +42,7 @@ class Publisher:
         matcher: Matcher,
     ) -> None:
         self._store = store
-        self._clock = clock
+        self._now = clock.time
         self._components = components
         self._events = events
         self._orchestrator = orchestrator
@@ -82,7 +82,7 @@ class Publisher:
             raise PublishError(msg)
         if correlation_id is not None:
             correlation_id = _identifier(correlation_id)
-        now = self._clock.time()
+        now = self._now()
         key = new_key(now)
         return seal(
             key,
@@ -112,7 +112,7 @@ class Publisher:
         """Make an artifact that the board publishes about an agent's work."""
         entry = registry.entry(type(obj))
         data, fresh = entry.freeze(obj)
-        now = self._clock.time()
+        now = self._now()
         return seal(
             new_key(now),
             entry,
@@ -158,24 +158,15 @@ class Publisher:
             StoreError: The store could not do it; nothing was stored.
         """
         silent: set[int] = set()
-        if self._components.having["on_artifact_published"]:
+        if self._components.watches_publishing:
             for position, artifact in enumerate(artifacts):
                 artifacts[position] = await self._accepted(artifact, silent)
         opened: list[Delivery] = []
         match = self.matcher.match
         for artifact in artifacts:
-            deliveries = (
-                match(artifact, without=without)
-                if deliver and artifact.key not in silent
-                else None
-            )
-            if deliveries:
-                opened += deliveries
-            else:
-                forget_fresh(artifact)
-        await self._store.commit(
-            Commit(artifacts, opened, closed, run, self._clock.time(), buried)
-        )
+            if deliver and artifact.key not in silent:
+                match(artifact, opened, without)
+        await self._store.commit(Commit(artifacts, opened, closed, run, self._now(), buried))
         if self._events.is_heard:
             for artifact in artifacts:
                 self._events.tell(
@@ -268,5 +259,5 @@ def _checked_visibility(visibility: object) -> Visibility:
     if not hasattr(visibility, "delay_for"):
         msg = f"visibility takes a Visibility such as PrivateVisibility(agents={{...}}), not {visibility!r}"
         raise PublishError(msg)
-    return cast("Visibility", visibility)
+    return as_public(cast("Visibility", visibility))
 

@@ -4,43 +4,56 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING
 
-R = TypeVar("R")
+if TYPE_CHECKING:
+    from flock.orchestrator.job import Job
 
 
-class Ready(Generic[R]):
-    """A queue by priority, then by arrival; O(1) where all have one priority."""
+class Ready:
+    """A queue by priority, then by `Job.order`; O(1) where all have one priority.
 
-    __slots__ = ("_levels", "_priorities")
+    Attributes:
+        first: The runs of the highest priority; empty if there are none at all.
+        priority: The highest priority.
+    """
+
+    __slots__ = ("_later", "first", "priority")
 
     def __init__(self) -> None:
-        self._levels: dict[int, deque[tuple[int, R]]] = {}
-        self._priorities: list[int] = []
+        self.first: deque[Job] = deque()
+        self.priority = 0
+        self._later: list[tuple[int, deque[Job]]] = []
 
     def __bool__(self) -> bool:
-        return bool(self._priorities)
+        return bool(self.first)
 
-    def push(self, priority: int, order: int, item: R) -> None:
-        """Add an item. `order` grows from call to call."""
-        level = self._levels.get(priority)
-        if level is None:
-            level = self._levels[priority] = deque()
-            heapq.heappush(self._priorities, -priority)
-        level.append((order, item))
+    def push(self, priority: int, job: Job) -> None:
+        """Add a run, whose `order` is greater than that of all before it."""
+        if priority == self.priority:
+            self.first.append(job)
+        elif not self.first:
+            self.priority = priority
+            self.first.append(job)
+        elif priority > self.priority:
+            heapq.heappush(self._later, (-self.priority, self.first))
+            self.priority, self.first = priority, deque([job])
+        else:
+            for level, jobs in self._later:
+                if level == -priority:
+                    jobs.append(job)
+                    return
+            heapq.heappush(self._later, (-priority, deque([job])))
 
     @property
     def key(self) -> tuple[int, int]:
-        """How urgent the first item is: smaller is more urgent. Only if there is one."""
-        first = self._priorities[0]
-        return first, self._levels[-first][0][0]
+        """How urgent the first run is: smaller is more urgent. Only if there is one."""
+        return -self.priority, self.first[0].order
 
-    def pop(self) -> R:
-        """Take the most urgent item out. Only if there is one."""
-        first = -self._priorities[0]
-        level = self._levels[first]
-        item = level.popleft()[1]
-        if not level:
-            del self._levels[first]
-            heapq.heappop(self._priorities)
-        return item
+    def pop(self) -> Job:
+        """Take the most urgent run out. Only if there is one."""
+        job = self.first.popleft()
+        if not self.first and self._later:
+            level, self.first = heapq.heappop(self._later)
+            self.priority = -level
+        return job

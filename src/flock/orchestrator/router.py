@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,19 +16,22 @@ from flock.core.artifacts import new_key
 from flock.core.delivery import Delivery, Run
 from flock.core.lifecycle import label_of
 from flock.orchestrator import inside
+from flock.orchestrator.failures import ComponentFailed
 from flock.orchestrator.events import BatchFlushed, DeliveryWaiting, EventBus, GroupSkipped
 from flock.orchestrator.gates.all_of import AllOf
 from flock.orchestrator.gates.batch import Batch
 from flock.orchestrator.gates.join import Group, Join, canonical
 from flock.orchestrator.matcher import holds
-from flock.orchestrator.scheduler import ComponentFailed, Scheduler
+from flock.orchestrator.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from flock.core.agent import Agent
     from flock.core.subscription import Subscription
+    from flock.orchestrator.attempts import Attempts
     from flock.orchestrator.component_runner import ComponentRunner
     from flock.orchestrator.idle import Idle
     from flock.orchestrator.lifecycle_manager import Deadline, LifecycleManager
+    from flock.orchestrator.outcomes import Outcomes
 
 logger = logging.getLogger(__name__)
 
@@ -90,12 +93,10 @@ class Router:
         components: ComponentRunner,
         lifecycle: LifecycleManager,
         scheduler: Scheduler,
+        attempts: Attempts,
+        outcomes: Outcomes,
         orchestrator: object,
-        *,
         agent_of: Callable[[str], Agent | None],
-        close: Callable[[Sequence[Delivery]], Awaitable[None]],
-        bury: Callable[[Run, Exception], Awaitable[None]],
-        expire: Callable[[Subscription, Group, float], Awaitable[None]],
     ) -> None:
         self._clock = clock
         self._events = events
@@ -104,16 +105,16 @@ class Router:
         self._lifecycle = lifecycle
         self._scheduler = scheduler
         self._orchestrator = orchestrator
+        self._attempts = attempts
+        self._outcomes = outcomes
         self._agent_of = agent_of
-        self._close = close
-        self._bury = bury
-        self._expire = expire
         self.clear()
 
     def clear(self) -> None:
         """Forget everything that waits, for a board that opens anew."""
         self._gates: dict[Subscription, Gate] = {}
         self._deferred: dict[Delivery, None] = {}
+        self._attempts.on_run_end = None
         self._unopened: dict[Delivery, Deadline] = {}
         self._to_ask: deque[Delivery] = deque()
         self._asking: asyncio.Task[None] | None = None
@@ -122,8 +123,7 @@ class Router:
 
     async def deliver(self, deliveries: Iterable[Delivery]) -> None:
         """Take deliveries that were just committed on their way."""
-        having = self._components.having
-        asks = having["on_before_schedule"] or having["on_collect_artifacts"]
+        asks = self._components.decides_deliveries
         for delivery in deliveries:
             if delivery.opens_at and delivery.opens_at > self._clock.time():
                 self._wait_until_open(delivery)
@@ -167,11 +167,11 @@ class Router:
 
     def on_run_end(self) -> None:
         """Ask again about what was deferred."""
-        if self._deferred:
-            deferred, self._deferred = self._deferred, {}
-            self._idle.waiting -= len(deferred)
-            for delivery in deferred:
-                self._ask_later(delivery)
+        deferred, self._deferred = self._deferred, {}
+        self._attempts.on_run_end = None
+        self._idle.waiting -= len(deferred)
+        for delivery in deferred:
+            self._ask_later(delivery)
 
     def _ask_later(self, delivery: Delivery) -> None:
         self._idle.begin(delivery.artifact.correlation_id)
@@ -209,6 +209,7 @@ class Router:
                 return
             if decision is ScheduleDecision.DEFER:
                 self._deferred[delivery] = None
+                self._attempts.on_run_end = self.on_run_end
                 self._wait(delivery)
                 return
         for component in self._components.having["on_collect_artifacts"]:
@@ -242,7 +243,7 @@ class Router:
         """Make a dead letter of one delivery that cannot go on."""
         key = new_key(self._clock.time())
         run = Run(key, delivery.agent, delivery.subscription, (delivery,), [delivery.artifact])
-        await self._bury(run, error)
+        await self._outcomes.bury(run, error)
 
     # --- gates -----------------------------------------------------------------------------------
 
@@ -388,7 +389,7 @@ class Router:
     async def _expired(self, gate: Gate, group: Group) -> None:
         deliveries = group.deliveries
         self._idle.waiting -= len(deliveries)
-        await self._expire(gate.subscription, group, self._clock.time())
+        await self._outcomes.expire(gate.subscription, group, self._clock.time())
         if _runs_expired(gate.subscription):
             await self._proceed(gate, deliveries)
 
@@ -419,7 +420,7 @@ class Router:
             )
 
     async def _skip(self, group: list[Delivery], reason: str) -> None:
-        await self._close(group)
+        await self._outcomes.close(group)
         if self._events.is_heard:
             first = group[0]
             self._events.tell(

@@ -22,7 +22,7 @@ from flock.store.protocol import ArtifactSummary, Commit, ConsumptionRecord, Dea
 from flock.store.rows import Row, artifact_of, row_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence, ValuesView
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence, ValuesView
     from datetime import datetime
 
     from flock.core.delivery import Delivery
@@ -163,7 +163,12 @@ class InMemoryBlackboardStore:
         """Return the newest artifacts, newest first, of those with `seq < before`."""
         where = where or _EVERYTHING
         found: builtins.list[Artifact] = []
-        for seq in reversed(self._candidates(where)[0]):
+        newest_first = (
+            self._backwards(where.correlation_id)
+            if where.correlation_id is not None
+            else reversed(self._candidates(where)[0])
+        )
+        for seq in newest_first:
             if len(found) >= limit:
                 break
             if before is None or seq < before:
@@ -259,12 +264,13 @@ class InMemoryBlackboardStore:
         return self._seq_by_key.values(), is_exact
 
     def _in_workflow(self, correlation_id: str) -> Sequence[int]:
-        found: builtins.list[int] = []
+        return [*self._backwards(correlation_id)][::-1]
+
+    def _backwards(self, correlation_id: str) -> Iterator[int]:
         seq = self._last_of_workflow.get(str(correlation_id), 0)
         while seq:
-            found.append(seq)
+            yield seq
             seq = self._before_in_workflow[seq - 1]
-        return found[::-1]
 
     def _row(self, seq: int) -> Row:
         row = self._rows[seq - 1]

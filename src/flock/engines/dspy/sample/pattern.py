@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final, cast
 
+from flock.engines.dspy.sample.grammar import Chain, Chars, Either, Part, Repeated, Word
 from flock.engines.dspy.sample.source import DeadEnd, limited, nth_accepted
 
 _PRINTABLE: Final = (
@@ -23,6 +24,8 @@ _PRINTABLE: Final = (
 )
 """The characters that stand for a class, the plainest first."""
 _READABLE: Final = _PRINTABLE[:-4] + " "
+_FOREIGN: Final = "éüñçøßλжあ中"
+"""Those that stand for a class without any of the former."""
 _RANGE: Final = 64
 """How many characters outside ASCII stand for a range."""
 _SPARE: Final = 24
@@ -31,183 +34,6 @@ _PATIENCE: Final = 300
 _IN_ORDER: Final = 100
 _GOLDEN: Final = 0x9E3779B97F4A7C15
 """The golden ratio's fraction, times 2**64: its multiples visit every region evenly."""
-
-# --- the grammar ------------------------------------------------------------------------
-
-
-class _Part:
-    """A part of a pattern: `counts` strings per length, and string `n` of a length."""
-
-    def __init__(self) -> None:
-        self._known: list[int] = []
-
-    def counts(self, limit: int) -> list[int]:
-        """Return how many strings of each length 0 to `limit` there are."""
-        if len(self._known) <= limit:
-            self._known = self._count(limit)
-        return self._known[: limit + 1]
-
-    def _count(self, limit: int) -> list[int]:
-        raise NotImplementedError
-
-    def build(self, length: int, n: int) -> str:
-        """Return string number `n` of those with this length."""
-        raise NotImplementedError
-
-
-class _Chars(_Part):
-    """One character out of several."""
-
-    def __init__(self, chars: str) -> None:
-        super().__init__()
-        self._chars = chars
-
-    def _count(self, limit: int) -> list[int]:
-        return [0, len(self._chars), *[0] * limit][: limit + 1]
-
-    def build(self, length: int, n: int) -> str:
-        return self._chars[n]
-
-
-class _Word(_Part):
-    """A fixed string, also the empty one."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.text = text
-
-    def _count(self, limit: int) -> list[int]:
-        return [int(length == len(self.text)) for length in range(limit + 1)]
-
-    def build(self, length: int, n: int) -> str:
-        return self.text
-
-
-class _Either(_Part):
-    """One of several parts."""
-
-    def __init__(self, parts: Sequence[_Part]) -> None:
-        super().__init__()
-        self._parts = parts
-
-    def _count(self, limit: int) -> list[int]:
-        return [sum(column) for column in zip(*(p.counts(limit) for p in self._parts), strict=True)]
-
-    def build(self, length: int, n: int) -> str:
-        for part in self._parts:
-            count = part.counts(length)[length]
-            if n < count:
-                return part.build(length, n)
-            n -= count
-        raise AssertionError(n)
-
-
-class _Chain(_Part):
-    """Parts one after the other; `rows[i]` counts the strings of the parts from `i` on."""
-
-    def __init__(self, parts: Sequence[_Part]) -> None:
-        super().__init__()
-        self._parts = parts
-        self._rows: list[list[int]] = []
-
-    def _count(self, limit: int) -> list[int]:
-        row = [1, *[0] * limit]
-        self._rows = [row]
-        for part in reversed(self._parts):
-            row = _convolved(part.counts(limit), row)
-            self._rows.append(row)
-        self._rows.reverse()
-        return row
-
-    def build(self, length: int, n: int) -> str:
-        self.counts(length)
-        pieces: list[str] = []
-        for part, rest in zip(self._parts, self._rows[1:], strict=True):
-            own, mine, n = _split(part.counts(length), rest, length, n)
-            pieces.append(part.build(own, mine))
-            length -= own
-        return "".join(pieces)
-
-
-class _Repeated(_Part):
-    """A part `low` to `high` times; `rows[k]` counts what may follow after `k` times.
-
-    From `low` on only repetitions that add a character count, so that a length has finitely
-    many strings; without an upper bound the last row follows on itself.
-    """
-
-    def __init__(self, part: _Part, low: int, high: int | None) -> None:
-        super().__init__()
-        self._part = part
-        self._low, self._high = low, high
-        self._rows: list[list[int]] = []
-
-    def _count(self, limit: int) -> list[int]:
-        item = self._part.counts(limit)
-        solid = [0, *item[1:]]
-        if self._high is None or self._high > self._low + limit:
-            row = _endless(solid, limit)
-            self._rows = [row]
-        else:
-            row = [1, *[0] * limit]
-            self._rows = [row]
-            for _ in range(self._high - self._low):
-                row = _convolved(solid, row)
-                row[0] += 1
-                self._rows.append(row)
-        for _ in range(self._low):
-            row = _convolved(item, row)
-            self._rows.append(row)
-        self._rows.reverse()
-        return row
-
-    def build(self, length: int, n: int) -> str:
-        self.counts(length)
-        pieces: list[str] = []
-        times = 0
-        while True:
-            optional = times >= self._low
-            if optional and not length:
-                return "".join(pieces)
-            item = self._part.counts(length)
-            if optional:
-                item[0] = 0
-            rest = self._rows[min(times + 1, len(self._rows) - 1)]
-            own, mine, n = _split(item, rest, length, n)
-            pieces.append(self._part.build(own, mine))
-            length -= own
-            times += 1
-
-
-def _convolved(left: Sequence[int], right: Sequence[int]) -> list[int]:
-    limit = len(right) - 1
-    total = [0] * (limit + 1)
-    for i, many in enumerate(left):
-        if many:
-            for j in range(limit + 1 - i):
-                total[i + j] += many * right[j]
-    return total
-
-
-def _endless(solid: Sequence[int], limit: int) -> list[int]:
-    row = [1, *[0] * limit]
-    lengths = [length for length, many in enumerate(solid) if many]
-    for total in range(1, limit + 1):
-        row[total] = sum(solid[own] * row[total - own] for own in lengths if own <= total)
-    return row
-
-
-def _split(part: Sequence[int], rest: Sequence[int], length: int, n: int) -> tuple[int, int, int]:
-    """Return the part's length and number, and the rest's number, of string `n`."""
-    for own in range(length + 1):
-        after = rest[length - own]
-        if n < part[own] * after:
-            return own, *divmod(n, after)
-        n -= part[own] * after
-    raise AssertionError(n)
-
-
-# --- from a pattern to its grammar ------------------------------------------------------
 
 
 class _Reader:
@@ -219,31 +45,31 @@ class _Reader:
 
     def __init__(self) -> None:
         self.loose = False
-        self.required: list[_Part] = []
-        self._groups: dict[int, _Part] = {}
+        self.required: list[Part] = []
+        self._groups: dict[int, Part] = {}
 
-    def chain(self, items: Iterable[tuple[object, Any]]) -> _Part:
-        parts: list[_Part] = []
+    def chain(self, items: Iterable[tuple[object, Any]]) -> Part:
+        parts: list[Part] = []
         for operator, argument in items:
             part = self._part(str(operator), argument)
-            if isinstance(part, _Word) and parts and isinstance(parts[-1], _Word):
-                parts[-1] = _Word(parts[-1].text + part.text)
+            if isinstance(part, Word) and parts and isinstance(parts[-1], Word):
+                parts[-1] = Word(parts[-1].text + part.text)
             else:
                 parts.append(part)
-        return parts[0] if len(parts) == 1 else _Chain(parts)
+        return parts[0] if len(parts) == 1 else Chain(parts)
 
-    def _part(self, operator: str, argument: Any) -> _Part:  # noqa: ANN401, C901
+    def _part(self, operator: str, argument: Any) -> Part:  # noqa: ANN401, C901
         match operator:
             case "LITERAL":
-                return _Word(chr(argument))
+                return Word(chr(argument))
             case "NOT_LITERAL":
-                return _Chars(_READABLE.replace(chr(argument), ""))
+                return Chars(_READABLE.replace(chr(argument), ""))
             case "ANY" | "ANY_ALL":
-                return _Chars(_READABLE)
+                return Chars(_READABLE)
             case "IN":
-                return _Chars(_members(argument))
+                return Chars(_members(argument))
             case "BRANCH":
-                return _Either([self.chain(option) for option in argument[1]])
+                return Either([self.chain(option) for option in argument[1]])
             case "SUBPATTERN":
                 part = self.chain(argument[3])
                 self._groups[argument[0] or 0] = part
@@ -255,24 +81,24 @@ class _Reader:
                 low, high, inner = argument
                 self.loose |= operator == "POSSESSIVE_REPEAT"
                 unbounded = str(high) == "MAXREPEAT"
-                return _Repeated(self.chain(inner), int(low), None if unbounded else int(high))
+                return Repeated(self.chain(inner), int(low), None if unbounded else int(high))
             case "GROUPREF":
                 self.loose = True
-                return self._groups.get(argument, _Word(""))
+                return self._groups.get(argument, Word(""))
             case "GROUPREF_EXISTS":
                 self.loose = True
-                return _Either([self.chain(option) for option in argument[1:] if option])
+                return Either([self.chain(option) for option in argument[1:] if option])
             case "ASSERT":
                 self.loose = True
                 if argument[0] > 0:
                     self.required.append(self.chain(argument[1]))
-                return _Word("")
+                return Word("")
             case "AT":
                 self.loose |= "BOUNDARY" in str(argument)
-                return _Word("")
+                return Word("")
             case _:
                 self.loose = True
-                return _Word("")
+                return Word("")
 
 
 def _members(items: Sequence[tuple[object, Any]]) -> str:
@@ -280,7 +106,7 @@ def _members(items: Sequence[tuple[object, Any]]) -> str:
     negated = bool(items) and str(items[0][0]) == "NEGATE"
     listed = items[1:] if negated else items
     plain = [c for c in _PRINTABLE if any(_holds(c, item) for item in listed) != negated]
-    chars = dict.fromkeys(plain)
+    chars = dict.fromkeys(plain or (_FOREIGN if negated else ""))
     if not negated:
         for operator, argument in listed:
             if str(operator) == "LITERAL":
@@ -315,13 +141,10 @@ def _holds(char: str, item: tuple[object, Any]) -> bool:
             return found != ("NOT" in name)
 
 
-# --- the strings ------------------------------------------------------------------------
-
-
 class Language:
     """The strings of one grammar within the given lengths."""
 
-    def __init__(self, grammar: _Part, shortest: int, longest: int | None, *, exact: bool) -> None:
+    def __init__(self, grammar: Part, shortest: int, longest: int | None, *, exact: bool) -> None:
         self._grammar = grammar
         self._exact = exact
         self._per_length = self._measured(shortest, longest)
@@ -379,14 +202,14 @@ def languages(pattern: str, flags: int, shortest: int, longest: int | None) -> t
         grammar = reader.chain(_parsed(_translated(pattern), flags))
     except (re.error, ImportError, AttributeError, OverflowError, RecursionError):
         return ()
-    letters = _Repeated(_Chars(string.ascii_lowercase), 0, None)
+    letters = Repeated(Chars(string.ascii_lowercase), 0, None)
     own = Language(grammar, shortest, longest, exact=not reader.loose)
     found = [own]
     if reader.required:
-        asked = _Chain([*reader.required, letters])
-        found.append(Language(asked, own.shortest, longest, exact=False))
+        asked = Chain([*reader.required, letters])
+        found.insert(0, Language(asked, own.shortest, longest, exact=False))
     if not own.count:
-        padded = (_Chain([grammar, letters]), _Chain([letters, grammar]))
+        padded = (Chain([grammar, letters]), Chain([letters, grammar]))
         found.extend(Language(chain, shortest, longest, exact=False) for chain in padded)
     return tuple(found)
 

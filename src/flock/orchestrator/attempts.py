@@ -1,0 +1,370 @@
+"""One attempt of a run: what goes on in its task, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from flock.clock import Clock, as_datetime
+from flock.core.artifacts import Artifact
+from flock.core.context import Context
+from flock.core.lifecycle import label_of
+from flock.core.system import WorkflowError
+from flock.core.types import registry
+from flock.errors import EngineError, LoopLimitExceeded, RunError, RunTimeout
+from flock.orchestrator import inside
+from flock.orchestrator.events import (
+    EventBus,
+    RunCancelled,
+    RunEmitted,
+    RunFailed,
+    RunRetrying,
+    RunStarted,
+    RunSucceeded,
+)
+from flock.orchestrator.failures import ComponentFailed, as_run_error
+
+if TYPE_CHECKING:
+    from flock.core.agent import Agent
+    from flock.orchestrator.component_runner import ComponentRunner
+    from flock.orchestrator.idle import Idle
+    from flock.orchestrator.job import Ending, Job
+    from flock.orchestrator.lifecycle_manager import LifecycleManager
+    from flock.orchestrator.outcomes import Outcomes
+
+logger = logging.getLogger(__name__)
+
+
+class Attempts:
+    """Carries out attempts in tasks that the scheduler owns, and decides what follows.
+
+    Attributes:
+        end: Ends a run from outside; the scheduler's.
+        enqueue: Lets a run wait for its next attempt; the scheduler's.
+        free: Gives a run's slots back; the scheduler's.
+        forget: Lets go of a run that ended; the scheduler's.
+        on_run_end: Called when a run ended while something waits for that; else None.
+        is_stopped: Whether the board closes, so that nothing is tried again.
+    """
+
+    end: Callable[[Job, Ending, Exception | None], None]
+    enqueue: Callable[[Job], None]
+    free: Callable[[Job], None]
+    forget: Callable[[Job], None]
+
+    def __init__(
+        self,
+        clock: Clock,
+        events: EventBus,
+        idle: Idle,
+        components: ComponentRunner,
+        lifecycle: LifecycleManager,
+        outcomes: Outcomes,
+        load_history: Callable[[Job], Awaitable[tuple[Artifact, ...]]],
+        orchestrator: object,
+        *,
+        max_depth: int,
+    ) -> None:
+        self._now = clock.time
+        self._events = events
+        self._idle = idle
+        self._components = components
+        self._lifecycle = lifecycle
+        self._outcomes = outcomes
+        self._load_history = load_history
+        self._orchestrator = orchestrator
+        self._max_depth = max_depth
+        self.on_run_end: Callable[[], None] | None = None
+        self.is_stopped = False
+
+    async def run_agent_task(self, job: Job) -> None:
+        """Carry out one attempt, from its first hook to its commit; never raises."""
+        agent = job.lane.agent
+        is_heard = self._events.is_heard
+        started = self._now() if is_heard else 0.0
+        try:
+            if job.ending is not None:
+                await self._interrupted(job)
+                return
+            ctx = job.context = Context.of_run(
+                job, agent.identity, self._now, partial(self._emit, job) if is_heard else None
+            )
+            inside.enter(self._orchestrator, "an agent", job)
+            call = job.call
+            if agent.timeout is not None or (call is not None and call.timeout is not None):
+                self._limit_time(job, agent)
+            if is_heard:
+                self._tell_started(job)
+            if job.depth > self._max_depth:
+                self._check_depth(job)
+            if (
+                self._components.attends_runs
+                and job.subscription is not None
+                and not await self._attended(job, agent)
+            ):
+                return
+            if agent.reads_history:
+                ctx.load_history = partial(self._load_history, job)
+            if agent.streams:
+                await agent.live(ctx, job.artifacts, partial(self._commit_part, job))
+                await self._commit(job, [])
+            else:
+                await agent.live(ctx, job.artifacts, partial(self._commit, job))
+            self._succeeded(job, started)
+        except asyncio.CancelledError as error:
+            await self._cancelled(job, error, started)
+        except Exception as error:
+            if job.is_committed:
+                logger.exception("What followed the commit of agent %r failed", job.agent)
+                self._succeeded(job, started)
+            elif job.ending is not None:
+                await self._interrupted(job)
+            else:
+                await self._failed(job, error)
+        finally:
+            self.free(job)
+
+    # --- before ----------------------------------------------------------------------------------
+
+    def _limit_time(self, job: Job, agent: Agent) -> None:
+        timeout = job.call.timeout if job.call is not None else None
+        timeout = agent.timeout if timeout is None else timeout
+        assert timeout is not None
+        error = RunTimeout(
+            f"agent {agent.name!r} did not finish within its timeout of {timeout:g} seconds"
+        )
+        job.deadline = self._lifecycle.timers.add(
+            self._now() + timeout, partial(self.end, job, "timeout", error)
+        )
+
+    def _check_depth(self, job: Job) -> None:
+        """Refuse a run that is too deep; a handler of errors may be one hop deeper.
+
+        Raises:
+            LoopLimitExceeded: It is.
+        """
+        errors = registry.entry(WorkflowError).name
+        is_handler = any(artifact.entry.name == errors for artifact in job.artifacts)
+        if job.depth > self._max_depth + is_handler:
+            msg = (
+                f"agent {job.agent!r} would run {job.depth} hops deep, and max_agent_iterations "
+                f"is {self._max_depth}; end the loop with a predicate, or allow more"
+            )
+            raise LoopLimitExceeded(msg)
+
+    async def _attended(self, job: Job, agent: Agent) -> bool:
+        """Ask and tell the components about a run that begins; False if it is not to."""
+        for component in self._components.having["on_before_agent_schedule"]:
+            try:
+                chosen = await component.on_before_agent_schedule(
+                    self._orchestrator, agent, list(job.artifacts)
+                )
+            except Exception as error:
+                msg = (
+                    f"component {label_of(component)!r} failed in on_before_agent_schedule "
+                    f"for agent {agent.name!r}: {error!r}"
+                )
+                raise ComponentFailed(msg) from error
+            if not chosen:
+                await self._outcomes.drop(job, f"component {label_of(component)!r} dropped it")
+                self._ended(job)
+                return False
+            self._use(job, list(chosen))
+        task = asyncio.current_task()
+        hook = self._components.run_hook(
+            "on_agent_scheduled", self._orchestrator, agent, list(job.artifacts), task
+        )
+        async for _ in hook:
+            pass
+        return True
+
+    def _use(self, job: Job, artifacts: list[Artifact]) -> None:
+        """Let a run use other inputs, and belong to their workflow."""
+        before = job.correlation_id
+        job.use(artifacts)
+        self._idle.begin(job.correlation_id)
+        self._idle.end(before)
+        if job.context is not None:
+            job.context.parent_keys = job.parent_keys
+            job.context.correlation_id = job.correlation_id
+            job.context.depth = job.depth
+
+    # --- commit ----------------------------------------------------------------------------------
+
+    async def _commit(self, job: Job, outputs: list[Artifact]) -> list[Artifact]:
+        """Commit a run's outputs and close its deliveries."""
+        if job.ending is not None:
+            raise asyncio.CancelledError
+        committed = await self._outcomes.commit(job, outputs, is_last=True)
+        job.is_committed = True
+        job.outputs = [*job.outputs, *committed] if job.outputs else committed
+        return committed
+
+    async def _commit_part(self, job: Job, outputs: list[Artifact]) -> list[Artifact]:
+        """Commit one output of a stream, unless an earlier attempt did."""
+        ctx = job.context
+        if job.ending is not None or ctx is None:
+            raise asyncio.CancelledError
+        place = ctx.emitted
+        ctx.emitted += 1
+        if place < job.emitted:
+            return []
+        committed = await self._outcomes.commit(job, outputs, is_last=False)
+        job.emitted += 1
+        job.outputs = [*job.outputs, *committed]
+        return committed
+
+    # --- how it ends -------------------------------------------------------------------------------
+
+    def _succeeded(self, job: Job, started: float) -> None:
+        if self._events.is_heard:
+            now = self._now()
+            self._events.tell(
+                RunSucceeded(
+                    as_datetime(now),
+                    job.correlation_id,
+                    job.agent,
+                    job.id,
+                    job.attempt,
+                    tuple(job.outputs),
+                    now - started if started else 0.0,
+                )
+            )
+        self._idle.runs += 1
+        for delivery in job.deliveries:
+            delivery.run = None  # no reference cycle keeps what is done with
+        self._ended(job)
+        if job.call is not None and not job.call.waiter.done():
+            job.call.waiter.set_result(job.outputs)
+
+    async def _failed(self, job: Job, error: Exception) -> None:
+        policy = job.lane.agent.retry
+        again = False
+        if not (self.is_stopped or isinstance(error, LoopLimitExceeded | ComponentFailed)):
+            try:
+                again = policy.again(job.attempt, error)
+            except Exception:
+                logger.exception("The retry predicate of agent %r failed", job.agent)
+        if not again:
+            await self._give_up(job, error)
+            return
+        delay = policy.backoff.delay(job.attempt)
+        if self._events.is_heard:
+            self._events.tell(
+                RunRetrying(
+                    as_datetime(self._now()),
+                    job.correlation_id,
+                    job.agent,
+                    job.id,
+                    job.attempt,
+                    delay,
+                    error,
+                )
+            )
+        self._rest(job)
+        job.state = "backing off"
+        job.deadline = self._lifecycle.timers.add(self._now() + delay, partial(self._again, job))
+
+    def _again(self, job: Job) -> None:
+        job.deadline = None
+        self.enqueue(job)
+
+    async def _give_up(self, job: Job, error: Exception) -> None:
+        self._idle.runs += 1
+        if self._events.is_heard:
+            self._events.tell(
+                RunFailed(
+                    as_datetime(self._now()),
+                    job.correlation_id,
+                    job.agent,
+                    job.id,
+                    job.attempt,
+                    error,
+                )
+            )
+        if job.call is not None:
+            self._idle.failed += 1
+            if not job.call.waiter.done():
+                job.call.waiter.set_exception(error)
+        else:
+            self._idle.record_failure(as_run_error(error, job))
+            try:
+                await self._outcomes.bury(job, error)
+            except Exception:
+                logger.exception("A failed run of agent %r could not be put away", job.agent)
+        self._ended(job)
+
+    async def _cancelled(
+        self, job: Job, error: asyncio.CancelledError, started: float
+    ) -> None:
+        """End an attempt whose task was cancelled."""
+        if job.is_committed:
+            self._succeeded(job, started)
+        elif job.ending is not None:
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+            await self._interrupted(job)
+        elif self._lifecycle.is_torn_down():
+            raise error  # the event loop ends: the deliveries stay open for the next one
+        else:
+            failure = EngineError(f"the task of agent {job.agent!r} was cancelled by other code")
+            failure.__cause__ = error
+            await self._failed(job, failure)
+
+    async def _interrupted(self, job: Job) -> None:
+        """End an attempt that was ended from outside."""
+        if job.ending == "timeout":
+            error = job.error or RunTimeout(f"agent {job.agent!r} timed out")
+            job.ending = None
+            job.error = None
+            await self._failed(job, error)
+        else:
+            self.leave(job)
+
+    def leave(self, job: Job) -> None:
+        """Forget a run that was cancelled, or is left for the next opening."""
+        if self._events.is_heard:
+            now = as_datetime(self._now())
+            self._events.tell(RunCancelled(now, job.correlation_id, job.agent, job.id))
+        self._ended(job)
+        if job.call is not None and not job.call.waiter.done():
+            why = "cancelled" if job.ending == "cancel" else "ended by the board's shutdown"
+            job.call.waiter.set_exception(RunError(f"the run of agent {job.agent!r} was {why}"))
+
+    def _ended(self, job: Job) -> None:
+        self._rest(job)
+        job.state = "ended"
+        self.forget(job)
+        if self.on_run_end is not None:
+            self.on_run_end()
+        self._idle.end(job.correlation_id)
+
+    def _rest(self, job: Job) -> None:
+        """Let go of what belongs to one attempt."""
+        if job.deadline is not None:
+            job.deadline.cancel()
+            job.deadline = None
+        job.task = None
+        job.context = None
+
+    # --- telling -----------------------------------------------------------------------------------
+
+    def _emit(self, job: Job, delta: object) -> None:
+        now = as_datetime(self._now())
+        self._events.tell(RunEmitted(now, job.correlation_id, job.agent, job.id, delta))
+
+    def _tell_started(self, job: Job) -> None:
+        self._events.tell(
+            RunStarted(
+                as_datetime(self._now()),
+                job.correlation_id,
+                job.agent,
+                job.id,
+                job.attempt,
+                tuple(artifact.id for artifact in job.artifacts),
+            )
+        )
