@@ -44,7 +44,7 @@ types: setup
 	@$(BIN)/basedpyright
 
 layers: setup
-	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/lint-imports --no-logo --no-cache
 
 docs: setup  ## Run every Python block of README, docs and docstrings
 	@$(BIN)/python -m pytest -q tests/docs

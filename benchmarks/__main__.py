@@ -6,12 +6,16 @@ import argparse
 import sys
 from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from benchmarks import machine, report
 from benchmarks.bench import Scale
 from benchmarks.catalogue import SCENARIOS
 from benchmarks.profiling import profile
 from benchmarks.worker import ScenarioFailed, measure
+
+if TYPE_CHECKING:
+    from benchmarks.measurement import Measurement
 
 PAGE = Path("docs/performance.md")
 FIGURES = Path("bench.json")
@@ -39,7 +43,7 @@ def main() -> int:
 
 def _measure(names: list[str], scale: Scale, figures: Path | None) -> int:
     here = machine.describe()
-    measurements = []
+    measurements: list[Measurement] = []
     broken = 0
     for name in names:
         start = perf_counter()

@@ -52,7 +52,7 @@ class Bench:
     @property
     def repeats(self) -> int:
         """How often a short stretch is measured; its median counts."""
-        return self.size(7, 3, 1)
+        return self.size(9, 3, 1)
 
     async def timed(self, count: int, work: Awaitable[object]) -> float:
         """The seconds ``work`` takes, under the eyes of the profiler if there is one.

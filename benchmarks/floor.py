@@ -21,14 +21,15 @@ async def work(payload: dict[str, Any]) -> Answer:
 
 async def run(count: int) -> None:
     """Do ``count`` such runs, one asyncio task each, at most 100 in flight."""
-    loop = asyncio.get_running_loop()
-    running: set[asyncio.Task[Answer]] = set()
-    for number in range(count):
-        task = loop.create_task(work({"number": number, "text": TEXT}))
-        running.add(task)
-        task.add_done_callback(running.discard)
-        # An event or a semaphore would be work of its own.
-        while len(running) >= IN_FLIGHT:  # noqa: ASYNC110
-            await asyncio.sleep(0)
-    while running:  # noqa: ASYNC110
-        await asyncio.sleep(0)
+    free = asyncio.Semaphore(IN_FLIGHT)
+
+    async def one(number: int) -> None:
+        try:
+            await work({"number": number, "text": TEXT})
+        finally:
+            free.release()
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(count):
+            await free.acquire()
+            group.create_task(one(number))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import cProfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from benchmarks.bench import Bench, Scale
 from benchmarks.catalogue import SCENARIOS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from benchmarks.measurement import Measurement
 
 TOP = 40
@@ -26,17 +29,16 @@ def profile(name: str, *, calls: bool = False) -> Measurement:
         calls: Count every call with cProfile, which shows what each function costs but
             makes small ones look dear, instead of sampling with pyinstrument.
     """
-    try:
-        import pyinstrument
-    except ImportError:
-        calls = True
-    if calls:
+    if calls or find_spec("pyinstrument") is None:
         counter = cProfile.Profile()
         bench = Bench(Scale.QUICK, lambda: counter)
         measurement = asyncio.run(SCENARIOS[name].run(bench))
         _print_calls(counter, bench.timed_runs)
         return measurement
-    sampler = pyinstrument.Profiler(async_mode="disabled")
+
+    from pyinstrument import Profiler
+
+    sampler = Profiler(async_mode="disabled")
     bench = Bench(Scale.QUICK, lambda: sampler)
     measurement = asyncio.run(SCENARIOS[name].run(bench))
     sampler.print()
@@ -46,7 +48,7 @@ def profile(name: str, *, calls: bool = False) -> Measurement:
 
 def _print_calls(counter: cProfile.Profile, runs: int) -> None:
     counter.create_stats()
-    stats: dict[tuple[str, int, str], tuple[int, int, float, float, object]] = counter.stats
+    stats: Mapping[tuple[str, int, str], tuple[int, int, float, float, object]] = counter.stats
     costs = sorted(stats.items(), key=lambda item: -item[1][2])
     print(f"{runs:,} runs (or inputs); per run:\n{'calls':>7} {'own µs':>8} {'all µs':>8}")
     for (file, line, function), (_, calls, own, everything, _) in costs[:TOP]:

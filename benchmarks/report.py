@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.measurement import Figure, Measurement, Verdict
@@ -34,26 +36,23 @@ def rows(measurements: list[Measurement]) -> list[tuple[str, ...]]:
 
 
 def print_table(measurements: list[Measurement], machine: dict[str, Any]) -> None:
-    """Print the table, with colours where rich is installed."""
-    try:
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-    except ImportError:
-        terminal = None
-    else:
-        terminal = Console()
-    if terminal is None or not terminal.is_terminal:
+    """Print the table, with colours on a terminal where rich is installed."""
+    if not sys.stdout.isatty() or find_spec("rich") is None:
         print(plain(rows(measurements)))
         print(caption(machine))
         return
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(caption=caption(machine), show_edge=False)
     for title, right in zip(HEADER, _RIGHT, strict=True):
         table.add_column(title, justify="right" if right else "left")
     colours = {Verdict.MET: "green", Verdict.MISSED: "red", Verdict.WRONG: "bold red"}
     for *cells, verdict in rows(measurements):
         table.add_row(*cells, Text(verdict, style=colours.get(Verdict(verdict), "")))
-    terminal.print(table)
+    Console().print(table)
 
 
 def plain(body: list[tuple[str, ...]]) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # Publishing and running take turns as they do in a program that reads its input from
 # somewhere, instead of piling up one long queue first.
-PENDING = 1_000
+PENDING = 200
 
 
 def new_board() -> Flock:

@@ -22,7 +22,7 @@ class Echo:
 
     async def run(self, bench: Bench) -> Measurement:
         """A fresh board for each stretch."""
-        count = bench.size(40_000, 8_000, 30)
+        count = bench.size(20_000, 8_000, 30)
         beside = bench.beside_floor()
         await _stretch(bench.beside_floor(), held=0, count=min(count, 2_000))  # warm up
         counts = [await _stretch(beside, held=0, count=count) for _ in range(bench.repeats)]

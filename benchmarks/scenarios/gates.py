@@ -37,7 +37,7 @@ class Join:
 
     async def run(self, bench: Bench) -> Measurement:
         """A fresh board for each stretch; a pair is two inputs."""
-        pairs = bench.size(20_000, 4_000, 30)
+        pairs = bench.size(10_000, 4_000, 30)
         beside = bench.beside_floor()
         counts: list[Counts] = []
         for turn in range(bench.repeats + 1):
@@ -71,7 +71,7 @@ class Batch:
 
     async def run(self, bench: Bench) -> Measurement:
         """A fresh board for each stretch; published one by one, then by the hundred."""
-        items = bench.size(60_000, 10_000, 200)
+        items = bench.size(30_000, 10_000, 200)
         one, many = bench.beside_floor(), bench.beside_floor()
         counts: list[Counts] = []
         for turn in range(bench.repeats + 1):

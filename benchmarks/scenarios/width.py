@@ -31,7 +31,7 @@ class Fan:
     async def run(self, bench: Bench) -> Measurement:
         """The whole board runs 100 at a time, as the floor does."""
         agents = bench.size(1_000, 1_000, 20)
-        artifacts = bench.size(40, 8, 3)
+        artifacts = bench.size(20, 8, 3)
         beside = bench.beside_floor()
         counts: list[Counts] = []
         for _ in range(bench.repeats):

@@ -405,8 +405,9 @@ async def test_waiting_for_idle_inside_an_engine_or_a_hook_raises() -> None:
             raised.append("engine")
         return Parcel(number=1)
 
-    async with Flock() as board:
-        board.add_component(Waiter())
+    board = Flock()
+    board.add_component(Waiter())
+    async with board:
         board.agent("work").consumes(Order).publishes(Parcel).with_engines(engine(answer))
         await board.publish(Order())
         await board.run_until_idle()
@@ -526,12 +527,12 @@ async def test_nested_arun_three_deep_does_not_deadlock() -> None:
 def test_run_is_the_same_for_synchronous_callers() -> None:
     board = Flock()
     board.agent("pack").calls(pack)
-    board.agent("fail").consumes(Order, tags={"never"}).calls(fail)
+    board.agent("fail").consumes(Letter).calls(lambda letter: 1 / 0)
     for n in range(2):
         (output,) = board.run("pack", Order(number=n))
         assert output.as_model(Parcel) == Parcel(number=n)
-    with pytest.raises(ValueError, match="3"):
-        board.run("fail", Order(number=3))
+    with pytest.raises(ZeroDivisionError):
+        board.run("fail", Letter(number=3))
 
     async def count() -> int:
         return len(await board.store.list_by_type(Parcel))
@@ -1214,8 +1215,9 @@ async def test_a_component_sees_the_accepted_artifact_and_decides_what_is_stored
                 return None
             return artifact.replace(tags={*artifact.tags, "seen"})
 
-    async with Flock() as board:
-        board.add_component(Tagger())
+    board = Flock()
+    board.add_component(Tagger())
+    async with board:
         board.agent("reader").consumes(Order, tags={"seen"}).publishes(Parcel).calls(
             lambda order: Parcel(number=order.number)
         )
@@ -1242,23 +1244,14 @@ async def test_on_before_agent_schedule_may_change_or_stop_what_an_agent_gets() 
             kept = [a for a in artifacts if a.as_model(Order).number != 1]
             return kept or None
 
-    async with Flock() as board:
-        board.add_component(Stop())
+    board = Flock()
+    board.add_component(Stop())
+    async with board:
         board.agent("reader").consumes(Order).calls(lambda o: got.append(o.number))
         await board.publish_many([Order(number=n) for n in range(3)])
         report = await board.run_until_idle()
         assert sorted(got) == [0, 2]
         assert report.failed == 0
-
-
-def test_the_graph_of_a_board_is_data_and_mermaid() -> None:
-    board = Flock()
-    board.agent("pack").calls(pack)
-    board.agent("send").consumes(Parcel).publishes(Letter)
-    graph = board.graph()
-    text = str(graph) if isinstance(graph, str) else repr(graph)
-    assert "pack" in text
-    assert "send" in text
 
 
 # --- Closing while somebody waits ---------------------------------------------------------

@@ -113,5 +113,7 @@ def test_an_annotation_that_cannot_be_resolved_is_a_declaration_error() -> None:
         return Parcel(number=1)
 
     with pytest.raises(DeclarationError, match="Nowhere") as failure:
-        Flock().agent("culprit").calls(work)
+        board = Flock()
+        board.agent("culprit").calls(work)
+        board.run("culprit", Order())
     assert "culprit" in str(failure.value)

@@ -774,8 +774,9 @@ async def test_skip_closes_a_delivery_and_defer_really_delivers_later() -> None:
             return ScheduleDecision.CONTINUE
 
     open_now = False
-    async with Flock() as board:
-        board.add_component(Judge())
+    board = Flock()
+    board.add_component(Judge())
+    async with board:
         board.agent("gate").consumes(A).calls(runs)
         await board.publish_many([A(n=1), A(n=2)])
         report = await board.run_until_idle()
@@ -800,8 +801,9 @@ async def test_a_deferred_delivery_can_be_cancelled() -> None:
         ) -> ScheduleDecision:
             return ScheduleDecision.DEFER if agent.name == "gate" else ScheduleDecision.CONTINUE
 
-    async with Flock() as board:
-        board.add_component(Never())
+    board = Flock()
+    board.add_component(Never())
+    async with board:
         board.agent("gate").consumes(A).calls(runs)
         board.agent("other").consumes(B).calls(Runs())
         await board.publish(A(), correlation_id="w")
@@ -826,8 +828,9 @@ async def test_defer_holds_a_gated_delivery_too() -> None:
                 return ScheduleDecision.DEFER
             return ScheduleDecision.CONTINUE
 
-    async with Flock() as board:
-        board.add_component(Judge())
+    board = Flock()
+    board.add_component(Judge())
+    async with board:
         board.agent("gate").consumes(A, B).calls(runs)
         board.agent("other").consumes(C).calls(Runs())
         await board.publish_many([A(n=1), B(n=1)], correlation_id="w")
@@ -859,8 +862,9 @@ async def test_a_component_may_collect_groups_itself() -> None:
             held.clear()
             return CollectionResult(artifacts=group, complete=True)
 
-    async with Flock() as board:
-        board.add_component(Collector())
+    board = Flock()
+    board.add_component(Collector())
+    async with board:
         board.agent("gate").consumes(A).calls(runs)
         for n in range(5):
             await board.publish(A(n=n))

@@ -234,8 +234,9 @@ async def test_hooks_of_the_board_run_around_a_run() -> None:
         async def on_shutdown(self, orchestrator: Any) -> None:
             log.append("shutdown")
 
-    async with Flock() as board:
-        board.add_component(Watch())
+    board = Flock()
+    board.add_component(Watch())
+    async with board:
         board.agent("work").calls(pack)
         await board.publish(Order())
         await board.run_until_idle()
@@ -269,10 +270,11 @@ async def test_components_of_the_board_run_by_ascending_priority() -> None:
 
         return One()
 
-    async with Flock() as board:
-        board.add_component(component("last", 5))
-        board.add_component(component("first", -5))
-        board.add_component(component("middle", 0))
+    board = Flock()
+    board.add_component(component("last", 5))
+    board.add_component(component("first", -5))
+    board.add_component(component("middle", 0))
+    async with board:
         await board.publish(Order())
         assert log == ["first", "middle", "last"]
 
@@ -648,9 +650,9 @@ async def test_a_raising_hook_of_the_board_that_only_watches_is_logged_and_the_n
 ) -> None:
     log: list[str] = []
     watched = Watched()
+    watched.board.add_component(Hooked(hook))
+    watched.board.add_component(Second(log))
     async with watched.board as board:
-        board.add_component(Hooked(hook))
-        board.add_component(Second(log))
         board.agent("work").calls(pack)
         await board.publish(Order())
         report = await board.run_until_idle()
@@ -664,8 +666,8 @@ async def test_a_raising_hook_of_the_board_that_only_watches_is_logged_and_the_n
 async def test_a_raising_on_artifact_published_refuses_the_publish() -> None:
     watched = Watched()
     ran: list[int] = []
+    watched.board.add_component(Hooked("on_artifact_published"))
     async with watched.board as board:
-        board.add_component(Hooked("on_artifact_published"))
         board.agent("work").consumes(Order).calls(lambda o: ran.append(o.number))
         with pytest.raises(Exception, match=r"hooked|on_artifact_published"):
             await board.publish(Order(number=1), tags={"bad"})
@@ -678,8 +680,8 @@ async def test_a_raising_on_artifact_published_refuses_the_publish() -> None:
 
 async def test_a_raising_on_artifact_published_for_an_output_fails_its_run() -> None:
     watched = Watched()
+    watched.board.add_component(Hooked("on_artifact_published"))
     async with watched.board as board:
-        board.add_component(Hooked("on_artifact_published"))
         board.agent("bad").consumes(Order).publishes(Parcel, tags={"bad"}).calls(lambda o: Parcel())
         await board.publish(Order())
         await watched.fails("bad")
@@ -694,8 +696,8 @@ async def test_a_raising_hook_of_the_board_that_decides_dead_letters_that_delive
 ) -> None:
     ran: list[str] = []
     watched = Watched()
+    watched.board.add_component(Hooked(hook))
     async with watched.board as board:
-        board.add_component(Hooked(hook))
         board.agent("bad").consumes(Order).calls(lambda o: ran.append("bad"))
         board.agent("good").consumes(Order).calls(lambda o: ran.append("good"))
         order = await board.publish(Order())
@@ -1215,8 +1217,9 @@ async def test_components_with_only_a_few_hooks_are_enough() -> None:
     class Nothing(OrchestratorComponent):
         pass
 
-    async with Flock() as board:
-        board.add_component(Nothing())
+    board = Flock()
+    board.add_component(Nothing())
+    async with board:
         board.agent("work").consumes(Order).publishes(Parcel).with_engines(Quiet())
         await board.publish(Order())
         await board.run_until_idle()

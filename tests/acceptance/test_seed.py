@@ -198,8 +198,9 @@ async def test_the_scheduler_has_schedule_task_and_hands_out_tracked_tasks() -> 
     async def cook(idea: Idea) -> Pizza:
         return Pizza(text=idea.text)
 
-    async with Flock() as board:
-        board.add_component(Watch())
+    board = Flock()
+    board.add_component(Watch())
+    async with board:
         board.agent("cook").calls(cook)
         await board.publish_many([Idea(text=str(n)) for n in range(5)])
         await board.run_until_idle()

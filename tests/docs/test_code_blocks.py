@@ -116,21 +116,11 @@ def test_every_block_of_the_page_runs(
         _run(document, module)
 
 
-@pytest.mark.parametrize(
-    "source",
-    SOURCES,
-    ids=lambda path: ".".join(path.relative_to(ROOT / "src").with_suffix("").parts),
-)
 def test_every_example_of_the_docstrings_runs(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with asyncio.Runner() as runner:
-        blocks = Blocks(runner)
-        document = PythonDocStringDocument.parse(
-            str(source), lambda it: _fenced(it, blocks), _doctests
-        )
-        assert document.regions
-        monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for source in SOURCES:
         parts = source.relative_to(ROOT / "src").with_suffix("").parts
         original = importlib.import_module(".".join(parts).removesuffix(".__init__"))
         # A copy of the module's names: an example defines its own without leaving them there.
@@ -138,8 +128,13 @@ def test_every_example_of_the_docstrings_runs(
         module = ModuleType(name)
         vars(module).update(vars(original) | {"__name__": name})
         monkeypatch.setitem(sys.modules, name, module)
-        document.evaluators.clear()  # sybil's own import of the file, which makes a second module
-        _run(document, module)
+        with asyncio.Runner() as runner:
+            blocks = Blocks(runner)
+            document = PythonDocStringDocument.parse(
+                str(source), lambda it, run=blocks: _fenced(it, run), _doctests
+            )
+            document.evaluators.clear()  # sybil's own import of the file: a second module
+            _run(document, module)
 
 
 def test_a_page_of_the_readme_has_blocks_that_run() -> None:

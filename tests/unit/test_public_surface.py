@@ -19,6 +19,24 @@ from pydantic import BaseModel
 MODULES = ("flock", "flock.testing")
 SNAPSHOT = Path(__file__).with_name("public_surface.txt")
 ADDRESS = re.compile(r"<[^<>]* at 0x[0-9a-f]+>|<factory>")
+PUBLIC = {
+    getattr(module, name)
+    for module in map(importlib.import_module, MODULES)
+    for name in module.__all__
+    if isinstance(getattr(module, name), type)
+}
+
+
+class Words:
+    """An annotation that is shown as it is written, without quotes around it."""
+
+    def __init__(self, annotation: object) -> None:
+        written = getattr(annotation, "__forward_arg__", annotation)
+        text = written if isinstance(written, str) else inspect.formatannotation(annotation)
+        self.text = text.replace("typing.", "").replace("collections.abc.", "")
+
+    def __repr__(self) -> str:
+        return self.text
 
 
 def _signature(function: Any, *, bound: bool = False) -> str:
@@ -26,22 +44,32 @@ def _signature(function: Any, *, bound: bool = False) -> str:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
         return "(...)"
-    if bound:
-        signature = signature.replace(parameters=list(signature.parameters.values())[1:])
-    text = ADDRESS.sub("...", str(signature))
-    return text.replace("typing.", "").replace("collections.abc.", "").replace("'", "")
+    parameters = [
+        it if it.annotation is it.empty else it.replace(annotation=Words(it.annotation))
+        for it in signature.parameters.values()
+    ]
+    returns = signature.return_annotation
+    signature = signature.replace(
+        parameters=parameters[1:] if bound else parameters,
+        return_annotation=returns if returns is inspect.Signature.empty else Words(returns),
+    )
+    return ADDRESS.sub("...", str(signature))
 
 
 def _ours(cls: type) -> list[type]:
-    """The classes whose members a user of `cls` meets: its own and its bases in Flock."""
-    return [base for base in cls.__mro__ if base.__module__.split(".")[0] == "flock"]
+    """The class and its bases in Flock, without those that are public names of their own."""
+    return [
+        base
+        for base in cls.__mro__
+        if base.__module__.split(".")[0] == "flock" and (base is cls or base not in PUBLIC)
+    ]
 
 
-def _functions(name: str, member: object) -> Iterator[str]:
+def _functions(name: str, member: object, *, bound: bool = True) -> Iterator[str]:
     if isinstance(member, property):
         yield f"property {name}"
         return
-    kind, bound = "", True
+    kind = ""
     if isinstance(member, classmethod):
         kind, member = "classmethod ", cast("Any", member).__func__
     elif isinstance(member, staticmethod):
@@ -64,13 +92,18 @@ def _members(cls: type) -> Iterator[str]:
             yield from _functions(name, member)
 
 
-def _fields(cls: type) -> Iterator[str]:
+def _fields(cls: type[Any]) -> Iterator[str]:
     if issubclass(cls, enum.Enum):
         yield from (f"{member.name} = {member.value!r}" for member in cls)
     elif issubclass(cls, BaseModel):
         for name, field in cls.model_fields.items():
             default = "" if field.is_required() else " = ..."
-            yield f"{name}: {inspect.formatannotation(field.annotation)}{default}"
+            yield f"{name}: {Words(field.annotation)}{default}"
+    elif not dataclasses.is_dataclass(cls):
+        for base in _ours(cls):
+            for name, annotation in vars(base).get("__annotations__", {}).items():
+                if not name.startswith("_"):
+                    yield f"{name}: {Words(annotation)}"
 
 
 def _class(name: str, cls: type[Any]) -> Iterator[str]:
@@ -90,7 +123,7 @@ def _module(module_name: str) -> Iterator[str]:
         if isinstance(value, type) and get_origin(value) is None:
             yield from _class(name, cast("type[Any]", value))
         elif isinstance(value, types.FunctionType):
-            yield from _functions(name, staticmethod(value))
+            yield from _functions(name, value, bound=False)
         else:
             yield f"{name} = {value!r}" if isinstance(value, str | int | float) else name
 

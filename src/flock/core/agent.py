@@ -192,8 +192,11 @@ class Agent:
                 await self._run_error(ctx, failure)
                 raise failure from error
             raise
-        except SystemExit as error:
-            failure = EngineError(f"agent {self.name!r} asked the process to exit: {error!r}")
+        except (SystemExit, GeneratorExit, BaseExceptionGroup) as error:
+            if isinstance(error, ExceptionGroup):
+                await self._run_error(ctx, error)
+                raise
+            failure = EngineError(f"agent {self.name!r} raised {type(error).__name__}: {error}")
             await self._run_error(ctx, failure)
             raise failure from error
         except Exception as error:
@@ -348,8 +351,10 @@ class Agent:
                 failure = EngineError(f"a candidate of agent {self.name!r} cancelled itself")
                 failure.__cause__ = error
                 return failure
-            except SystemExit as error:
-                failure = EngineError(f"a candidate of agent {self.name!r} asked to exit")
+            except (SystemExit, GeneratorExit, BaseExceptionGroup) as error:
+                if isinstance(error, ExceptionGroup):
+                    return error
+                failure = EngineError(f"a candidate raised {type(error).__name__}: {error}")
                 failure.__cause__ = error
                 return failure
             except Exception as error:  # noqa: BLE001 - a failing candidate only loses
@@ -415,8 +420,8 @@ class Agent:
 
     def _draft(self, obj: BaseModel, ctx: Context) -> Artifact:
         entry = registry.entry(type(obj))
-        data, fresh = entry.freeze(obj)
-        now = ctx.now()
+        data = entry.freeze(obj)
+        now = ctx.clock.time()
         return seal(
             new_key(now),
             entry,
@@ -429,7 +434,6 @@ class Agent:
             now,
             ctx.parent_keys or (),
             ctx.depth,
-            fresh,
         )
 
     def _adopt(self, artifact: Artifact, ctx: Context) -> Artifact:
@@ -437,7 +441,7 @@ class Agent:
         parent_keys = ctx.parent_keys or ()
         if artifact.produced_by == self.name and artifact.parent_keys == parent_keys:
             return artifact
-        now = ctx.now()
+        now = ctx.clock.time()
         return seal(
             new_key(now),
             artifact.entry,
@@ -450,7 +454,7 @@ class Agent:
             now,
             parent_keys,
             ctx.depth,
-            None,
+            artifact.version,
         )
 
     # --- what the declaration comes to ---------------------------------------------------

@@ -29,7 +29,6 @@ EXTERNAL: Final = "external"
 
 class _Fields:
     __slots__ = (
-        "_fresh",
         "correlation_id",
         "created",
         "data",
@@ -65,8 +64,6 @@ class _Fields:
     parent_keys: tuple[int, ...]
     depth: int
     """How many runs lie between it and what was published from outside."""
-    _fresh: list[BaseModel] | None
-    """An instance that nobody holds, for the first who asks."""
 
 
 class Artifact(_Fields):
@@ -100,7 +97,7 @@ class Artifact(_Fields):
             PublishError: The content would not survive being stored.
         """
         entry = registry.entry(type(obj))
-        data, fresh = entry.freeze(obj)
+        data = entry.freeze(obj)
         now = time.time()
         key = new_key(now)
         return seal(
@@ -115,7 +112,6 @@ class Artifact(_Fields):
             now,
             (),
             0,
-            fresh,
         )
 
     @property
@@ -168,17 +164,11 @@ class Artifact(_Fields):
         return loaded
 
     def take(self, entry: TypeEntry) -> BaseModel:
-        """Return an instance that nobody else has.
+        """Return a new instance of the class that goes by this type's name now.
 
-        The one that was read back when the artifact was made goes to the first who asks
-        (a list's `pop` is atomic, so also among threads); later callers get new ones.
+        A class that was redefined since `entry` was made is replaced by its successor.
         """
-        if self._fresh and entry is self.entry:
-            try:
-                return self._fresh.pop()
-            except IndexError:
-                pass
-        return entry.load(self.data, self.version)
+        return registry.current(entry).load(self.data, self.version)
 
     def replace(
         self,
@@ -193,10 +183,10 @@ class Artifact(_Fields):
         Raises:
             PublishError: The new content would not survive being stored.
         """
-        entry, data, fresh = self.entry, self.data, None
+        entry, data, version = self.entry, self.data, self.version
         if obj is not None:
             entry = registry.entry(type(obj))
-            data, fresh = entry.freeze(obj)
+            data, version = entry.freeze(obj), entry.version
         return seal(
             self.key,
             entry,
@@ -209,7 +199,7 @@ class Artifact(_Fields):
             self.created,
             self.parent_keys,
             self.depth,
-            fresh,
+            version,
         )
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -263,7 +253,6 @@ def seal(  # noqa: PLR0913 - one call per artifact on the hottest path, all fiel
     created: float,
     parent_keys: tuple[int, ...],
     depth: int,
-    fresh: BaseModel | None,
     version: int | None = None,
     seq: int = 0,
 ) -> Artifact:
@@ -281,7 +270,6 @@ def seal(  # noqa: PLR0913 - one call per artifact on the hottest path, all fiel
         created: Seconds since the Unix epoch.
         parent_keys: Ids of the inputs it was made of.
         depth: Number of runs between it and the outside.
-        fresh: An instance read back from `data` that nobody holds, if there is one.
         version: The version of `data`; the class's unless said.
         seq: Position on the board, 0 while it is not there.
     """
@@ -297,7 +285,6 @@ def seal(  # noqa: PLR0913 - one call per artifact on the hottest path, all fiel
     made.created = created
     made.parent_keys = parent_keys
     made.depth = depth
-    made._fresh = None if fresh is None else [fresh]
     made.version = entry.version if version is None else version
     made.seq = seq
     made.__class__ = Artifact  # pyright: ignore[reportAttributeAccessIssue]

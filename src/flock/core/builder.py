@@ -254,7 +254,7 @@ class AgentBuilder:
                 model, or the list of models. Types that are not declared with `consumes`
                 or `publishes` are taken from the annotations.
         """
-        names = dict(sys._getframe(1).f_locals)  # noqa: SLF001 - where its annotations are known
+        names = _names_in_sight()
         try:
             self.agent.function = read_signature(fn, names)
         except DeclarationError as error:
@@ -530,6 +530,17 @@ class AgentBuilder:
         for predicate, _ in pairs:
             self._check_predicate(word, "validate", predicate)
         return tuple(pairs)
+
+
+def _names_in_sight() -> dict[str, Any]:
+    """Return the local names of the frames outside, the nearest winning: where classes live."""
+    names: dict[str, Any] = {}
+    frame = sys._getframe(2)  # noqa: SLF001 - there is no public way to the caller
+    while frame is not None:
+        if frame.f_locals is not frame.f_globals:
+            names = {**frame.f_locals, **names}
+        frame = frame.f_back
+    return names
 
 
 def settle(agent: Agent) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from pydantic import BaseModel
 
+from flock.clock import Clock, SystemClock
 from flock.core.artifacts import Artifact
 from flock.core.types import registry
 from flock.core.visibility import AgentIdentity
@@ -139,6 +139,7 @@ class Context:
             `enable_context = True`.
         trigger_type: What started the run: `"artifact"`, `"direct"` or `"schedule"`.
         fire_time: When its schedule fired; None without a schedule.
+        clock: The board's clock.
     """
 
     __slots__ = (
@@ -147,6 +148,7 @@ class Context:
         "agent_identity",
         "artifacts",
         "attempt",
+        "clock",
         "correlation_id",
         "depth",
         "emitted",
@@ -154,7 +156,6 @@ class Context:
         "fire_time",
         "is_batch",
         "load_history",
-        "now",
         "parent_keys",
         "state",
         "trigger_type",
@@ -183,7 +184,7 @@ class Context:
         self.fire_time = fire_time
         self.depth = 1
         self.parent_keys: tuple[int, ...] | None = None
-        self.now: Callable[[], float] = time.time
+        self.clock: Clock = SystemClock()
         self.load_history: Callable[[], Awaitable[tuple[Artifact, ...]]] | None = None
         self.ended_by: Exception | None = None
         self.emitted = 0
@@ -193,7 +194,7 @@ class Context:
         cls,
         run: Run,
         agent_identity: AgentIdentity,
-        now: Callable[[], float],
+        clock: Clock,
         emit: Callable[[object], None] | None,
     ) -> Context:
         """Make the context of an attempt of a run; for the scheduler."""
@@ -210,7 +211,7 @@ class Context:
         ctx.fire_time = None
         ctx.depth = run.depth
         ctx.parent_keys = run.parent_keys
-        ctx.now = now
+        ctx.clock = clock
         ctx.load_history = None
         ctx.ended_by = None
         ctx.emitted = 0

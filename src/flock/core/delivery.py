@@ -20,17 +20,17 @@ class Delivery:
         index: Which of the agent's subscriptions, from 0.
         subscription: The subscription itself.
         opens_at: Seconds since the epoch from which the agent may see the artifact.
+        arrived: When it came to the gate, in seconds since the epoch; 0 before.
         run: The run it was gathered into; None while it waits.
         is_open: Whether it still has to be used.
-        is_waiting: Whether it waits in a gate, held back or deferred.
     """
 
     __slots__ = (
         "agent",
+        "arrived",
         "artifact",
         "index",
         "is_open",
-        "is_waiting",
         "opens_at",
         "run",
         "subscription",
@@ -44,9 +44,9 @@ class Delivery:
         self.index = subscription.index
         self.subscription = subscription
         self.opens_at = opens_at
+        self.arrived = 0.0
         self.run: Run | None = None
         self.is_open = True
-        self.is_waiting = False
 
     def __repr__(self) -> str:
         return f"Delivery({self.artifact.type} -> {self.agent!r}[{self.index}])"
@@ -66,6 +66,7 @@ class Run:
         is_batch: Whether the inputs were batched.
         attempt: How many times it was begun.
         emitted: How many outputs of a stream are on the board already.
+        due: When its next attempt may begin, in seconds since the epoch; 0 for at once.
         steps: What `ctx.step` remembers, by name; None before the first.
     """
 
@@ -76,6 +77,7 @@ class Run:
         "correlation_id",
         "deliveries",
         "depth",
+        "due",
         "emitted",
         "is_batch",
         "key",
@@ -101,6 +103,7 @@ class Run:
         self.is_batch = is_batch
         self.attempt = 0
         self.emitted = 0
+        self.due = 0.0
         self.steps: dict[str, Any] | None = None
         self.use(artifacts)
 

@@ -85,7 +85,11 @@ def require_aware(moment: datetime | None, what: str) -> None:
 
     Raises:
         ValueError: `moment` is naive.
+        TypeError: `moment` is no datetime.
     """
+    if moment is not None and not isinstance(moment, datetime):
+        msg = f"{what} takes an aware datetime, not {moment!r}"
+        raise TypeError(msg)
     if moment is not None and moment.tzinfo is None:
         msg = f"{what} needs a time zone, as in datetime.now(UTC); {moment!r} has none"
         raise ValueError(msg)

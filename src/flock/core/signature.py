@@ -194,6 +194,13 @@ def _parameter(
         return None
     keyword = parameter.kind is inspect.Parameter.KEYWORD_ONLY
     has_default = parameter.default is not inspect.Parameter.empty
+    if isinstance(hint, str) and not has_default:
+        name = getattr(function, "__qualname__", repr(function))
+        msg = (
+            f"parameter {parameter.name!r} of {name} is annotated with {hint!r}, and no such name "
+            "was found; import it at run time, or define it where calls() is called"
+        )
+        raise DeclarationError(msg)
     if hint is inspect.Parameter.empty or isinstance(hint, str):
         if has_default:
             return None

@@ -59,11 +59,8 @@ class TypeEntry:
                 self._codec = (self.cls.__pydantic_serializer__, self.cls.__pydantic_validator__)
         return self._codec
 
-    def freeze(self, obj: BaseModel) -> tuple[bytes, BaseModel]:
-        """Fix the content of `obj`.
-
-        Returns:
-            Its canonical JSON, and a new instance read back from that JSON.
+    def freeze(self, obj: BaseModel) -> bytes:
+        """Return the content of `obj` as canonical JSON.
 
         Raises:
             PublishError: The content would not come back the same.
@@ -92,7 +89,7 @@ class TypeEntry:
                 "one artifact may hold; publish a reference to the content instead"
             )
             raise PublishError(msg)
-        return data, fresh
+        return data
 
     def load(self, data: bytes, version: int) -> BaseModel:
         """Return a new instance made from canonical JSON of `version`.
@@ -189,6 +186,10 @@ class TypeRegistry:
         self._by_short_name.setdefault(cls.__name__, {})[name] = entry
         setattr(cls, _MARK, entry)
         return entry
+
+    def current(self, entry: TypeEntry) -> TypeEntry:
+        """Return the entry that goes by this one's name now: it, or its successor."""
+        return self._by_name.get(entry.name, entry)
 
     def resolve(self, name: str) -> TypeEntry:
         """Return the entry of a stable name, or of a short class name where that is unique.

@@ -98,9 +98,9 @@ class AfterVisibility(_Visibility):
         return ttl
 
     def delay_for(self, agent: AgentIdentity) -> float | None:
-        """Open once `ttl` has passed, for those that `then` lets in."""
+        """Open once `ttl` has passed, and what `then` adds to it, for those it lets in."""
         inner = self.then.delay_for(agent)
-        return None if inner is None else max(self.ttl.total_seconds(), inner)
+        return None if inner is None else self.ttl.total_seconds() + inner
 
 
 Visibility = Annotated[

@@ -68,6 +68,7 @@ class Attempts:
         *,
         max_depth: int,
     ) -> None:
+        self._clock = clock
         self._now = clock.time
         self._events = events
         self._idle = idle
@@ -90,7 +91,7 @@ class Attempts:
                 await self._interrupted(job)
                 return
             ctx = job.context = Context.of_run(
-                job, agent.identity, self._now, partial(self._emit, job) if is_heard else None
+                job, agent.identity, self._clock, partial(self._emit, job) if is_heard else None
             )
             inside.enter(self._orchestrator, "an agent", job)
             call = job.call
@@ -141,14 +142,14 @@ class Attempts:
         )
 
     def _check_depth(self, job: Job) -> None:
-        """Refuse a run that is too deep; a handler of errors may be one hop deeper.
+        """Refuse a run that is too deep; a handler may be told of the refusal itself.
 
         Raises:
             LoopLimitExceeded: It is.
         """
         errors = registry.entry(WorkflowError).name
         is_handler = any(artifact.entry.name == errors for artifact in job.artifacts)
-        if job.depth > self._max_depth + is_handler:
+        if job.depth > self._max_depth + 2 * is_handler:
             msg = (
                 f"agent {job.agent!r} would run {job.depth} hops deep, and max_agent_iterations "
                 f"is {self._max_depth}; end the loop with a predicate, or allow more"
@@ -265,11 +266,17 @@ class Attempts:
                 )
             )
         self._rest(job)
+        job.due = self._now() + delay
+        self.back_off(job)
+
+    def back_off(self, job: Job) -> None:
+        """Let a run wait until its next attempt is due."""
         job.state = "backing off"
-        job.deadline = self._lifecycle.timers.add(self._now() + delay, partial(self._again, job))
+        job.deadline = self._lifecycle.timers.add(job.due, partial(self._again, job))
 
     def _again(self, job: Job) -> None:
         job.deadline = None
+        job.due = 0.0
         self.enqueue(job)
 
     async def _give_up(self, job: Job, error: Exception) -> None:

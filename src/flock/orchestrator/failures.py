@@ -9,6 +9,9 @@ from flock.errors import RunError
 if TYPE_CHECKING:
     from flock.core.delivery import Run
 
+_LONGEST = 10_000
+"""How many characters of an error's message are kept on the board."""
+
 
 class ComponentFailed(RunError):
     """A component's hook that decides over a run raised."""
@@ -24,8 +27,11 @@ def as_run_error(error: BaseException, run: Run) -> RunError:
 
 
 def text_of(error: BaseException) -> str:
-    """Return what an error says, even if it cannot say it."""
+    """Return what an error says as storable text, even if it cannot say it."""
     try:
-        return str(error)
+        text = str(error)
+        if len(text) > _LONGEST:
+            text = f"{text[:_LONGEST]}... ({len(text):,} characters)"
+        return text.encode("utf-8", "replace").decode()
     except Exception as broken:  # noqa: BLE001 - a user's exception that cannot tell itself
         return f"<{type(error).__name__} whose message raised {type(broken).__name__}>"

@@ -249,8 +249,11 @@ class Flock:
         await self._open()
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
-        await self.shutdown()
+    async def __aexit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        if kind is None:
+            await self.shutdown()
+        else:  # nobody waits for results any more
+            await self.shutdown(grace=0.0)
 
     async def shutdown(self, grace: float = 5.0) -> None:
         """Close the board: stop intake, let work end, cancel the rest, close the store.
@@ -428,21 +431,23 @@ class Flock:
             The artifacts, in the order of `objs`.
         """
         depth = await self._admit()
+        objs = list(objs)
         tags = [tags] if isinstance(tags, str) else list(tags)
         drafts = [
             self._publisher.draft(obj, correlation_id, partition_key, tags, visibility, depth)
             for obj in objs
         ]
-        known = {d.key: found for d in drafts if (found := await self._known(d)) is not None}
+        known: dict[int, Artifact] = {}
+        for obj, draft in zip(objs, drafts, strict=True):
+            found = await self.store.get(draft.id) if isinstance(obj, Artifact) else None
+            if found is not None:
+                known[draft.key] = found
         new = list({d.key: d for d in drafts if d.key not in known}.values())
         keys = [d.key for d in new]
         opened = await self._publisher.commit(new, deliver=schedule_immediately)
         await self._router.deliver(opened)
         known.update(zip(keys, new, strict=True))
         return [known[draft.key] for draft in drafts]
-
-    async def _known(self, draft: Artifact) -> Artifact | None:
-        return await self.store.get(draft.id) if draft.produced_by != EXTERNAL else None
 
     def _admits_at_once(self) -> bool:
         """Whether a publish from outside need not wait for anything; so it usually is."""
@@ -516,7 +521,9 @@ class Flock:
         return report
 
     async def flush(self) -> int:
-        """Run what partial batches hold.
+        """Run what partial batches hold now.
+
+        What comes of it may fill other batches; wait for idle and flush again for those.
 
         Returns:
             How many batches were started.
@@ -551,6 +558,14 @@ class Flock:
         if inside.where(self) is not None:
             msg = "run() was called inside an agent; make the function async and await arun()"
             raise NotIdle(msg)
+
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            pass
+        else:
+            msg = "run() is for synchronous callers, and an event loop is running; use await arun()"
+            raise RuntimeError(msg)
 
         async def once() -> list[Artifact]:
             async with self:
@@ -641,7 +656,9 @@ class Flock:
             on_output=on_output,
             is_nested=inside.current_run(self) is not None,
         )
-        return self._scheduler.call(target, artifacts, call, is_stored=True), call
+        job = self._scheduler.call(target, artifacts, call, is_stored=True)
+        job.is_batch = _takes_batches(target, artifacts)
+        return job, call
 
     async def _outcome(self, job: Job, call: Call) -> list[Artifact]:
         try:
@@ -812,3 +829,9 @@ def _check_consumed(agent: Agent, inputs: Iterable[Artifact]) -> None:
             )
             raise PublishError(msg)
 
+
+def _takes_batches(agent: Agent, inputs: Sequence[Artifact]) -> bool:
+    """Whether the subscription that these inputs would come through gathers batches."""
+    names = {artifact.entry.name for artifact in inputs}
+    fitting = [s for s in agent.subscriptions if names <= s.counts.keys()]
+    return bool(fitting) and fitting[0].batch is not None

@@ -116,6 +116,7 @@ class Job(Run):
         self.is_batch = is_batch
         self.attempt = 0
         self.emitted = 0
+        self.due = 0.0
         self.steps = None
         self.use(artifacts)
         self.lane = lane

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, copy_context
 from typing import Any
 
-from flock.clock import Clock
+from flock.clock import Clock, SystemClock
 
 logger = logging.getLogger(__name__)
 
@@ -98,8 +98,8 @@ class LifecycleManager:
         timers: When runs time out, are retried, or artifacts open.
     """
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock if clock is not None else SystemClock()
         self._batch_timeout_task: asyncio.Task[None] | None = None
         self._correlation_cleanup_task: asyncio.Task[None] | None = None
         self._timer_task: asyncio.Task[None] | None = None

@@ -16,7 +16,7 @@ from flock.core.system import GroupExpired, WorkflowError
 from flock.core.types import registry
 from flock.core.visibility import AgentIdentity, Visibility, narrowest
 from flock.errors import PublishError
-from flock.orchestrator.failures import text_of
+from flock.orchestrator.failures import ComponentFailed, text_of
 from flock.orchestrator.events import DeadLettered, EventBus, GroupSkipped, JoinExpired
 from flock.store.protocol import BlackboardStore, Commit, DeadLetter
 
@@ -91,8 +91,9 @@ class Outcomes:
         Agents learn of it by a `WorkflowError`, unless the run handled one itself.
         """
         now = self._clock.time()
+        origin = error.__cause__ if isinstance(error, ComponentFailed) else error
         letter = DeadLetter(
-            UUID(int=new_key(now)), run, type(error).__name__, text_of(error), now
+            UUID(int=new_key(now)), run, type(origin or error).__name__, text_of(error), now
         )
         failure = WorkflowError(
             failed_agent=run.agent,
@@ -152,7 +153,7 @@ class Outcomes:
                     correlation_id=run.correlation_id,
                     visibility=self._narrowest(run.artifacts),
                     parents=run.artifacts,
-                    depth=run.depth - 1,
+                    depth=run.depth,
                 )
             )
         try:

@@ -67,13 +67,13 @@ class Publisher:
         """
         if isinstance(obj, BaseModel):
             entry = registry.entry(type(obj))
-            data, fresh = entry.freeze(obj)
+            data = entry.freeze(obj)
         elif isinstance(obj, Artifact):
             return _restamped(obj, correlation_id, partition_key, tags, visibility)
         elif isinstance(obj, dict):
             model = _parsed(cast("dict[str, Any]", obj))
             entry = registry.entry(type(model))
-            data, fresh = entry.freeze(model)
+            data = entry.freeze(model)
         else:
             msg = (
                 f"cannot publish {obj!r}; publish a Pydantic model, a dict with 'type', or an "
@@ -96,7 +96,6 @@ class Publisher:
             now,
             (),
             depth,
-            fresh,
         )
 
     def system_artifact(
@@ -111,7 +110,7 @@ class Publisher:
     ) -> Artifact:
         """Make an artifact that the board publishes about an agent's work."""
         entry = registry.entry(type(obj))
-        data, fresh = entry.freeze(obj)
+        data = entry.freeze(obj)
         now = self._now()
         return seal(
             new_key(now),
@@ -125,7 +124,6 @@ class Publisher:
             now,
             tuple(parent.key for parent in parents),
             depth,
-            fresh,
         )
 
     # --- artifacts -> commit ---------------------------------------------------------------

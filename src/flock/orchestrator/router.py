@@ -249,6 +249,7 @@ class Router:
 
     async def _gather(self, delivery: Delivery) -> None:
         subscription = delivery.subscription
+        delivery.arrived = delivery.arrived or self._clock.time()
         gate = self._gates.get(subscription)
         if gate is None:
             agent = self._agent_of(delivery.agent)
@@ -276,7 +277,7 @@ class Router:
             await self._bury_one(delivery, error)
             return
         self._wait(delivery)
-        group, expired = join.add(delivery, key, self._clock.time())
+        group, expired = join.add(delivery, key, delivery.arrived)
         self._watch_window(gate, join)
         for over in expired:
             await self._expired(gate, over)
@@ -305,7 +306,7 @@ class Router:
             return
         self._idle.waiting += len(group)
         self._tell_waiting(group[-1])
-        filled = batch.add(group, self._clock.time())
+        filled = batch.add(group, max(delivery.arrived for delivery in group))
         if filled is not None:
             self._flush(gate, filled, "size")
         elif gate.batch_deadline is None and batch.next_due is not None:
@@ -397,12 +398,14 @@ class Router:
 
     def _wait_until_open(self, delivery: Delivery) -> None:
         self._idle.begin(delivery.artifact.correlation_id)
+        self._wait(delivery)
         self._unopened[delivery] = self._lifecycle.timers.add(
             delivery.opens_at, partial(self._opens, delivery)
         )
 
     async def _opens(self, delivery: Delivery) -> None:
         del self._unopened[delivery]
+        self._idle.waiting -= 1
         try:
             await self.deliver([delivery])
         finally:
@@ -458,11 +461,11 @@ class Router:
         deferred = [delivery for delivery in self._deferred if chosen(delivery)]
         for delivery in deferred:
             del self._deferred[delivery]
-        self._idle.waiting -= len(found) + len(deferred)
         unopened = [delivery for delivery in self._unopened if chosen(delivery)]
         for delivery in unopened:
             self._unopened.pop(delivery).cancel()
             self._idle.end(delivery.artifact.correlation_id)
+        self._idle.waiting -= len(found) + len(deferred) + len(unopened)
         asked = [delivery for delivery in self._to_ask if chosen(delivery)]
         return [*found, *deferred, *unopened, *asked]
 

@@ -148,11 +148,15 @@ class Scheduler:
             job.attempt = run.attempt
             job.emitted = run.emitted
             job.steps = run.steps
+            job.due = run.due
         for delivery in deliveries:
             delivery.run = job
         self._idle.begin(job.correlation_id)
         self._jobs[job] = None
-        self.enqueue(job)
+        if job.due > self._clock.time():
+            self._attempts.back_off(job)
+        else:
+            self.enqueue(job)
         return job
 
     def call(

@@ -71,7 +71,6 @@ def artifact_of(row: Row) -> Artifact:
         row[10],
         row[11],
         row[12],
-        None,
         row[3],
         row[0],
     )

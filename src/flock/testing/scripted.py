@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from flock.clock import Clock
 from flock.core.spans import Span, seconds
 from flock.engines.base import EngineComponent
 
@@ -26,8 +27,8 @@ class ScriptedEngine(EngineComponent):
         answers: Each is a model, a list of models, an `EvalResult`, None to decline, or an
             exception, which is raised. A list is used up call by call and then fails; a
             function (also async) gets the `EvalInputs` of the call.
-        delay: How long a call takes, in real time: a `timedelta` or seconds; or one for
-            each call in turn, the last for all that follow.
+        delay: How long a call takes on the board's clock: a `timedelta` or seconds; or one
+            for each call in turn, the last for all that follow.
 
     Attributes:
         calls: The inputs of each call so far.
@@ -50,12 +51,12 @@ class ScriptedEngine(EngineComponent):
             AssertionError: The script has no more answers.
             BaseException: The answer, if it is an exception.
         """
-        del ctx, output_group
+        del output_group
         number = len(self.calls)
         self.calls.append(inputs)
         delay = self._delays[min(number, len(self._delays) - 1)] if self._delays else 0.0
         if delay:
-            await asyncio.sleep(delay)
+            await _pass(ctx.clock, delay)
         if self._function is not None:
             answer = self._function(inputs)
             if inspect.isawaitable(answer):
@@ -70,3 +71,13 @@ class ScriptedEngine(EngineComponent):
         if isinstance(answer, type) and issubclass(answer, BaseException):
             raise answer
         return answer
+
+
+async def _pass(clock: Clock, span: float) -> None:
+    """Wait until a clock has moved by so many seconds."""
+    done = asyncio.get_running_loop().create_future()
+    timer = clock.call_at(clock.time() + span, lambda: done.done() or done.set_result(None))
+    try:
+        await done
+    finally:
+        timer.cancel()

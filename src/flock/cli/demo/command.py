@@ -28,7 +28,9 @@ SHOWN_FAILURES = 10
 def demo(
     path: Annotated[
         Path | None,
-        typer.Argument(help="A folder or a Python file.", show_default="Flock's own source"),
+        typer.Argument(
+            metavar="PATH", help="A folder or a Python file.", show_default="Flock's own source"
+        ),
     ] = None,
     *,
     output: Annotated[
@@ -40,8 +42,8 @@ def demo(
             "--exclude",
             "-x",
             metavar="GLOB",
-            help="Leave out files and folders of this name or path, such as 'tests' or "
-            "'*/migrations/*'. May be given several times.",
+            help="Leave out files and folders of this name or path, such as `tests` or "
+            "`*/migrations/*`. May be given several times.",
         ),
     ] = None,
     max_files: Annotated[
@@ -85,7 +87,7 @@ def demo(
         if as_json:
             about = {"tree": root.resolve().name, **outcome.statistics._asdict()}
             about |= outcome.report.model_dump(mode="json")
-            typer.echo(json.dumps(about, indent=2, ensure_ascii=False))
+            typer.echo(json.dumps(about, indent=2))
         else:
             _present(outcome.report, outcome.statistics, root, output)
     if outcome.failures:
@@ -134,6 +136,8 @@ def _write(
 def _present(report: Report, statistics: Statistics, root: Path, output: Path) -> None:
     console = Console()
     base = root if root.is_dir() else root.parent
+    if console.is_terminal:
+        console.print()  # below the bars
     print_summary(report, console, lambda path: str(base / path))
     runs = f"{statistics.runs:,} runs in {statistics.seconds:.1f} s"
     _say(console, f"\n{runs}. The whole report: {output}")
@@ -149,7 +153,8 @@ def _report_failures(outcome: Outcome, problems: Console) -> None:
     for letter in outcome.failures[:SHOWN_FAILURES]:
         about = letter.artifacts[0].payload.get("path", "") if letter.artifacts else ""
         where = f" on {about}" if about else ""
-        _say(problems, f"  {letter.agent}{where}: {letter.error_type}: {letter.error_message}")
+        what = " ".join(letter.error_message.split())
+        _say(problems, f"  {letter.agent}{where}: {letter.error_type}: {what}")
     if (more := len(outcome.failures) - SHOWN_FAILURES) > 0:
         _say(problems, f"  ... and {more:,} more")
     _say(

@@ -46,6 +46,8 @@ def review_documentation(file: SourceFile) -> DocumentationReview:
     definitions = list(_definitions(module, file.path))
     public = [definition for definition in definitions if definition.is_public]
     faults = [fault for definition in definitions for fault in _faults(definition)]
+    if not module.body and PurePosixPath(file.path).name != "__init__.py":
+        faults.append((1, Severity.INFO, "empty-file", "there is no code in it"))
     findings = [
         Finding(
             path=file.path,

@@ -22,7 +22,7 @@ from flock.cli.demo.types import (
 
 def review_board() -> Flock:
     """Declare who takes part. What is not declared here, the functions' annotations say."""
-    flock = Flock(name="review")
+    flock = Flock(name="review", max_concurrency=8)  # in all: they compute, on one interpreter
 
     # One agent collects the files of a tree, publishing each as soon as it is read.
     flock.agent("collector").calls(collect)  # SourceTree -> SourceFile, SourceFile, ...

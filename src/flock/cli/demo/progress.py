@@ -173,4 +173,5 @@ def choose_display(
     """Choose bars on a terminal, lines elsewhere, nothing if that is wanted."""
     if not wanted:
         return nullcontext(Silence())
-    return Bars(tally, console) if console.is_terminal else Lines(tally, console)
+    has_bars = console.is_terminal and not console.is_dumb_terminal
+    return Bars(tally, console) if has_bars else Lines(tally, console)

@@ -46,8 +46,9 @@ def test_a_package_is_public(path: str) -> None:
     assert found(review_documentation(file_with("a = 1", path))) == [(1, "no-docstring")]
 
 
-def test_an_empty_file_needs_none() -> None:
+def test_an_empty_file_needs_none_and_is_said_unless_it_makes_a_package() -> None:
     assert found(review_documentation(file_with("", "pkg/__init__.py"))) == []
+    assert found(review_documentation(file_with("# nothing\n"))) == [(1, "empty-file")]
 
 
 @pytest.mark.parametrize(

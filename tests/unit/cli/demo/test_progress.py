@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -114,10 +115,10 @@ def test_bars_show_each_stage_and_what_is_going_on() -> None:
         RunEmitted(NOW, None, "collector", "0", 4), started, succeeded("complexity"), started
     )
     tally.now["7"] = "pkg/slow.py"
-    console = Console(file=out, force_terminal=True, width=80, color_system=None)
+    console = Console(file=out, force_terminal=True, width=80, _environ={"TERM": "xterm"})
     with Bars(tally, console) as bars:
         bars.show(NOW)
-    text = out.getvalue()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
     assert "complexity" in text
     assert "1/4" in text
     assert "0 of 4 files reviewed · now pkg/slow.py" in text
@@ -127,7 +128,10 @@ def test_bars_show_each_stage_and_what_is_going_on() -> None:
     ("is_terminal", "wanted", "kind"),
     [(True, True, Bars), (False, True, Lines), (True, False, nullcontext)],
 )
-def test_the_display_fits_where_it_is_shown(is_terminal: bool, wanted: bool, kind: type) -> None:
+def test_the_display_fits_where_it_is_shown(
+    monkeypatch: pytest.MonkeyPatch, is_terminal: bool, wanted: bool, kind: type
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     console = Console(file=io.StringIO(), force_terminal=is_terminal)
     assert isinstance(choose_display(Tally(), console, wanted=wanted), kind)
 

@@ -66,6 +66,7 @@ class Checked(Source):
         self._config = config
         self._final = final
         self._last = ""
+        self._hopeless = False
 
     @cached_property
     def _validator(self) -> SchemaValidator:
@@ -78,9 +79,11 @@ class Checked(Source):
 
     def pick(self, n: int, attempt: int = 0) -> object:
         """Return accepted value number `n`."""
+        if self._hopeless:
+            return self._inner.pick(n, attempt)
         if not attempt:
             try:
-                number = nth_accepted(n, self.count, lambda i: i, self._accepts, patience=_PATIENCE)
+                number = nth_accepted(n, self.count, int, self._accepts, patience=_PATIENCE)
             except DeadEnd:
                 pass
             else:
@@ -90,6 +93,7 @@ class Checked(Source):
                 return self._inner.pick(n, unusual)
         if self._final:
             raise DeadEnd(f"its validator refused every value tried ({self._last})")
+        self._hopeless = True
         return self._inner.pick(n, attempt)
 
     def _accepts(self, n: int, attempt: int = 0) -> bool:

@@ -137,7 +137,7 @@ class Distinct(Source):
             if len(chosen) == length:
                 break
             element = self._item.pick(n + i, inner)
-            chosen.setdefault(_identity(element), element)
+            chosen.setdefault(_hashed(element), element)
         if len(chosen) < max(self._lengths.shortest, min(length, 1)):
             raise DeadEnd(f"it needs {self._lengths.shortest} different elements")
         return list(chosen.values())
@@ -208,9 +208,9 @@ class Positions(Source):
         )
 
 
-def _identity(element: object) -> Hashable:
+def _hashed(element: object) -> Hashable:
     try:
         hash(element)
-    except TypeError:
-        return repr(element)
+    except TypeError as error:
+        raise DeadEnd(f"its elements have to be hashable: {error}") from None
     return element

@@ -1,10 +1,8 @@
 """Sources for classes that a schema asks an instance of, and for values of any kind."""
 
-import re
 from collections.abc import Callable, Hashable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum
 from fractions import Fraction
 from ipaddress import (
     IPv4Address,
@@ -70,10 +68,8 @@ def plain_type(cls: object) -> str | None:
 
 def is_known(cls: object) -> bool:
     """Return whether there is more to do than to call the class."""
-    return (
-        plain_type(cls) is not None
-        or (isinstance(cls, Hashable) and cls in _ADDRESSES.keys() | _PATHS | {re.Pattern})
-        or (isinstance(cls, type) and issubclass(cls, Enum))
+    return isinstance(cls, Hashable) and (
+        plain_type(cls) is not None or cls in _ADDRESSES.keys() | _PATHS
     )
 
 
@@ -83,10 +79,6 @@ def instances(cls: object, name: str) -> Source:
         return Computed(lambda n, attempt: make(n + attempt), 0xFE)
     if cls in _PATHS:
         return Computed(lambda n, attempt: Path(_path(name, n, attempt)))
-    if cls is re.Pattern:
-        return Computed(lambda n, attempt: re.compile(phrase(name, n + attempt)))
-    if isinstance(cls, type) and issubclass(cls, Enum):
-        return Listed(list(cls))
     return Computed(lambda _n, _attempt: _called(cls), 1)
 
 

@@ -1,7 +1,7 @@
 """Sources of numbers: int, float, Decimal and Fraction within what their schema asks for."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Context, Decimal
 from fractions import Fraction
 from typing import Any, Final, NamedTuple
@@ -21,11 +21,6 @@ _EXACT: Final = Context(prec=80)
 class _Bound(NamedTuple):
     value: Fraction
     included: bool
-
-
-class _Bounds(NamedTuple):
-    low: _Bound | None
-    high: _Bound | None
 
 
 def integers(schema: Mapping[str, Any]) -> Source:
@@ -64,9 +59,9 @@ def decimals(schema: Mapping[str, Any]) -> Source:
 def floats(schema: Mapping[str, Any]) -> Source:
     """Return the numbers of a `float` schema: whole steps, or ever finer parts of a range."""
     if (multiple := schema.get("multiple_of")) is not None:
-        step = _exact(multiple) or Fraction(1)
+        step = _written(multiple) or Fraction(1)
         return Mapped(_ticks(schema, step), lambda k: float(k * step))
-    low, high = _bounds(schema)
+    low, high = _bounds(schema, _binary)
     if low is not None and high is not None:
         return _Range(low, high)
     if low is not None and not _inside(low, math.inf).is_integer():
@@ -133,7 +128,7 @@ def _ticks(schema: Mapping[str, Any], step: Fraction, *, whole: int | None = Non
 
     `whole` limits the digits before the point.
     """
-    low, high = _bounds(schema)
+    low, high = _bounds(schema, _written)
     lowest = highest = None
     if low is not None:
         lowest = math.ceil(low.value / step)
@@ -148,22 +143,26 @@ def _ticks(schema: Mapping[str, Any], step: Fraction, *, whole: int | None = Non
     if whole is not None:
         most = math.ceil(Fraction(10) ** max(0, whole) / step) - 1
         lowest, highest = max(lowest, -most), min(highest, most)
+        if not whole and lowest == 0:
+            # Pydantic counts a zero's one digit before the point.
+            lowest = 1
         start = max(start, lowest)
     favourites = [int(f / step) for f in _USUAL if (f / step).denominator == 1]
     return Span(lowest, highest, start, favourites=favourites)
 
 
-def _bounds(schema: Mapping[str, Any]) -> _Bounds:
-    lows = [
-        _Bound(v, key == "ge") for key in ("ge", "gt") if (v := _exact(schema.get(key))) is not None
-    ]
-    highs = [
-        _Bound(v, key == "le") for key in ("le", "lt") if (v := _exact(schema.get(key))) is not None
-    ]
+def _bounds(
+    schema: Mapping[str, Any], number: Callable[[Any], Fraction | None]
+) -> tuple[_Bound | None, _Bound | None]:
+    def bounds(included: str, excluded: str) -> Iterator[_Bound]:
+        for key in (included, excluded):
+            if (value := number(schema.get(key))) is not None:
+                yield _Bound(value, key == included)
+
     # Of two equal bounds the one that excludes its value is the tighter.
-    low = max(lows, key=lambda b: (b.value, not b.included), default=None)
-    high = min(highs, key=lambda b: (b.value, b.included), default=None)
-    return _Bounds(low, high)
+    low = max(bounds("ge", "gt"), key=lambda b: (b.value, not b.included), default=None)
+    high = min(bounds("le", "lt"), key=lambda b: (b.value, b.included), default=None)
+    return low, high
 
 
 def _inside(bound: _Bound, towards: float) -> float:
@@ -175,7 +174,7 @@ def _inside(bound: _Bound, towards: float) -> float:
     return edge
 
 
-def _exact(number: Any) -> Fraction | None:  # noqa: ANN401 - whatever a constraint holds
+def _written(number: Any) -> Fraction | None:  # noqa: ANN401 - whatever a constraint holds
     """Return the number as a fraction, read as it is written: 0.1 is a tenth."""
     if isinstance(number, float):
         return Fraction(repr(number)) if math.isfinite(number) else None
@@ -184,9 +183,15 @@ def _exact(number: Any) -> Fraction | None:  # noqa: ANN401 - whatever a constra
     return Fraction(number) if isinstance(number, int | Fraction) else None
 
 
-def _common(unit: Fraction, multiple: Any) -> Fraction:  # noqa: ANN401 - as `_exact`
+def _binary(number: Any) -> Fraction | None:  # noqa: ANN401 - as `_written`
+    """Return the number as a fraction, exactly as a float holds it."""
+    written = _written(number)
+    return written if written is None else Fraction(float(written))
+
+
+def _common(unit: Fraction, multiple: Any) -> Fraction:  # noqa: ANN401 - as `_written`
     """Return the smallest number that is a multiple of both."""
-    other = _exact(multiple)
+    other = _written(multiple)
     if not other:
         return unit
     other = abs(other)

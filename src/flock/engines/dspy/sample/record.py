@@ -1,6 +1,7 @@
 """Records: sources of models, dataclasses, typed dicts and named tuples."""
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -171,7 +172,7 @@ class ValidatedRecord(Record):
                 instance = judged(lambda example=example: self._validated_example(example))
             except Refusal:
                 continue
-            return example if raw else instance
+            return deepcopy(example) if raw else instance
         numbers, instance = self._found(n)
         # Made anew: a validator may have changed the one that it saw.
         return self._make(self._values(numbers)) if raw else instance
@@ -181,7 +182,7 @@ class ValidatedRecord(Record):
 
     def _validated_example(self, example: object) -> object:
         try:
-            return self._validator.validate_python(example)
+            return self._validator.validate_python(deepcopy(example))
         except ValueError:
             # Examples are written as JSON as well: "2024-01-01" for a date of a strict model.
             return self._validator.validate_json(to_json(example))

@@ -253,7 +253,8 @@ def _lax_or_strict(reader: Reader, schema: Schema, where: Where) -> Source:
         strict = strict["python_schema"]
     if strict["type"] == "is-instance" and known.is_known(strict["cls"]):
         return reader.read(strict, where)
-    return reader.read(schema["lax_schema"], where)
+    lax: Schema = schema["lax_schema"]
+    return FirstOf([reader.read(lax, where), _converted(reader, lax, where)])
 
 
 def _json_or_python(reader: Reader, schema: Schema, where: Where) -> Source:
@@ -261,24 +262,31 @@ def _json_or_python(reader: Reader, schema: Schema, where: Where) -> Source:
     python: Schema = schema["python_schema"]
     if not _tells_nothing(python):
         return reader.read(python, where)
-    json: Schema = schema["json_schema"]
-    inner = reader.read(json, where)
-    if mentions(json, "definition-ref"):
+    return FirstOf([_converted(reader, schema["json_schema"], where), reader.read(python, where)])
+
+
+def _converted(reader: Reader, schema: Schema, where: Where) -> Source:
+    """Return what the schema makes of its values: instances of a class known to it alone."""
+    inner = reader.read(schema, where)
+    if mentions(schema, "definition-ref"):
         return inner
-    validator = SchemaValidator(cast("CoreSchema", json), cast("CoreConfig", where.config))
 
     def instance(n: int, attempt: int) -> object:
-        return judged(lambda: validator.validate_python(inner.pick(n, attempt)))
+        value = inner.pick(n, attempt)
+        validator = SchemaValidator(cast("CoreSchema", schema), cast("CoreConfig", where.config))
+        return judged(lambda: validator.validate_python(value, strict=False))
 
-    return FirstOf([Computed(instance, inner.count), reader.read(python, where)])
+    return Computed(instance, inner.count)
 
 
 def _function(reader: Reader, schema: Schema, where: Where) -> Source:
     """Return what a user's function around a schema accepts."""
     function: object = schema["function"]["function"]
+    limits = where.limits
     # Pydantic checks a constraint that a type does not know in a partial of a function.
-    bound: Mapping[str, Any] = getattr(function, "keywords", {})
-    limits = _limited(where.limits, {k: v for k, v in bound.items() if k in _LIMITS})
+    if isinstance(bound := getattr(function, "keywords", None), Mapping):
+        bound = cast("Schema", bound)
+        limits = _limited(limits, {k: v for k, v in bound.items() if k in _LIMITS})
     inner = reader.read(schema["schema"], Where(where.name, where.config, limits))
     if unwrapped(schema)["type"] in {"model", "dataclass"}:
         # These are proved by their class's own validator, of which the function is a part.

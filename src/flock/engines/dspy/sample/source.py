@@ -1,6 +1,7 @@
 """Source: numbered values of one type, and the ways to combine sources."""
 
 from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from typing import Final, Generic, TypeVar
 
 Value = TypeVar("Value")
@@ -266,7 +267,7 @@ class Examples(Source):
     def pick(self, n: int, attempt: int = 0) -> object:
         """Return example number `n`, on later attempts the following ones."""
         if attempt < len(self._examples):
-            return self._examples[(n + attempt) % len(self._examples)]
+            return deepcopy(self._examples[(n + attempt) % len(self._examples)])
         return self._generated.pick(n, attempt - len(self._examples))
 
 

@@ -1,0 +1,1 @@
+"""What holds for anything that Hypothesis can think of."""
