@@ -83,4 +83,3 @@ class UpcastError(StoreError, ValueError):
 
 class NotIdle(FlockError, RuntimeError):
     """The board cannot become idle from where it was asked to."""
-

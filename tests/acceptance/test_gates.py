@@ -1027,6 +1027,7 @@ class Gates(RuleBasedStateMachine):
     def reopen(self) -> None:
         self.do(self.clock.advance(timedelta(0)))
         self.do(self.board.shutdown())
+        self.do(self.board.dead_letters())  # the first await opens it again
 
     @invariant()
     def groups_are_those_of_the_model(self) -> None:

@@ -41,9 +41,7 @@ class AgentComponent:
         return inputs
 
     @left_out
-    async def on_pre_evaluate(
-        self, agent: Agent, ctx: Context, inputs: EvalInputs
-    ) -> EvalInputs:
+    async def on_pre_evaluate(self, agent: Agent, ctx: Context, inputs: EvalInputs) -> EvalInputs:
         """Return what is to be evaluated."""
         del agent, ctx
         return inputs

@@ -471,9 +471,7 @@ class Agent:
         self._streams = len(self._chain) == 1 and self._chain[0].streams and self.best_of_n == 1
         self._reads_history = any(engine.enable_context for engine in self._chain)
         self._merged = (
-            _merged(self.output_groups)
-            if self.function is not None and not self.engines
-            else _OPEN
+            _merged(self.output_groups) if self.function is not None and not self.engines else _OPEN
         )
 
     def _resolve_utilities(self) -> None:
@@ -605,5 +603,3 @@ def _adopt_lineage(ctx: Context, artifacts: Sequence[Artifact]) -> None:
 def _is_cancelled_from_outside() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-

@@ -294,7 +294,9 @@ def seal(  # noqa: PLR0913 - one call per artifact on the hottest path, all fiel
 set_seq = _Fields.seq.__set__  # pyright: ignore
 """`set_seq(artifact, n)`: for stores, once, when they commit it."""
 
-_serial = itertools.count((0x7000 | random.getrandbits(12)) << 64 | 1 << 63 | random.getrandbits(60))
+_serial = itertools.count(
+    (0x7000 | random.getrandbits(12)) << 64 | 1 << 63 | random.getrandbits(60)
+)
 
 
 def new_key(now: float) -> int:

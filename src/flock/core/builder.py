@@ -331,9 +331,7 @@ class AgentBuilder:
         self.agent.slots.limit = n
         return self._done()
 
-    def retry(
-        self, attempts: int, backoff: Span | Backoff = 1.0, on: RetryOn = Exception
-    ) -> Self:
+    def retry(self, attempts: int, backoff: Span | Backoff = 1.0, on: RetryOn = Exception) -> Self:
         """Try a failed run again.
 
         Args:
@@ -526,7 +524,9 @@ class AgentBuilder:
                 predicate, message = cast("tuple[Any, Any]", item)
                 pairs.append((predicate, str(message)))
             else:
-                self._refuse(word, f"validate takes predicates or (predicate, message), not {item!r}")
+                self._refuse(
+                    word, f"validate takes predicates or (predicate, message), not {item!r}"
+                )
         for predicate, _ in pairs:
             self._check_predicate(word, "validate", predicate)
         return tuple(pairs)
@@ -571,9 +571,7 @@ def _consume_annotated(agent: Agent, signature: FunctionSignature) -> None:
     for models in groups:
         if models:
             entries = tuple(registry.entry(model) for model in models)
-            agent.subscriptions.append(
-                Subscription(agent.name, len(agent.subscriptions), entries)
-            )
+            agent.subscriptions.append(Subscription(agent.name, len(agent.subscriptions), entries))
 
 
 def _publish_annotated(agent: Agent, signature: FunctionSignature) -> None:
@@ -629,4 +627,3 @@ def _arity(predicate: Callable[..., object]) -> int | None:
     if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
         return None
     return len(required) or (1 if any(p.kind in positional for p in parameters) else 0)
-

@@ -108,9 +108,7 @@ class ContextRequest(Protocol):
         """The inputs of the run."""
         ...
 
-    async def query(
-        self, where: FilterConfig | None = None, *, limit: int = 50
-    ) -> list[Artifact]:
+    async def query(self, where: FilterConfig | None = None, *, limit: int = 50) -> list[Artifact]:
         """Return the newest artifacts that this agent may see, newest first.
 
         Args:

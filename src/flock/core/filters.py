@@ -70,9 +70,7 @@ class FilterConfig:
         return (
             (self.type_names is None or artifact.type in self.type_names)
             and (self.produced_by is None or artifact.produced_by in self.produced_by)
-            and (
-                self.correlation_id is None or artifact.correlation_id == str(self.correlation_id)
-            )
+            and (self.correlation_id is None or artifact.correlation_id == str(self.correlation_id))
             and (self.tags is None or artifact.tags.issuperset(self.tags))
             and (self.visibility is None or artifact.visibility.kind.lower() in self.visibility)
             and (self.start is None or artifact.created >= self.start.timestamp())

@@ -23,7 +23,9 @@ class OutputCheck:
 
     __slots__ = ("_agent", "_counts", "_groups", "_input_keys")
 
-    def __init__(self, agent: str, groups: Sequence[OutputGroup], inputs: Iterable[Artifact]) -> None:
+    def __init__(
+        self, agent: str, groups: Sequence[OutputGroup], inputs: Iterable[Artifact]
+    ) -> None:
         self._agent = agent
         self._groups = groups
         self._input_keys = {artifact.key for artifact in inputs}

@@ -133,7 +133,9 @@ def read_signature(
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        signature = inspect.Signature([inspect.Parameter("value", inspect.Parameter.POSITIONAL_ONLY)])
+        signature = inspect.Signature(
+            [inspect.Parameter("value", inspect.Parameter.POSITIONAL_ONLY)]
+        )
     hints = _hints(function, names or {})
     parameters: list[Parameter] = []
     for parameter in signature.parameters.values():
@@ -188,7 +190,9 @@ def _hints(function: Callable[..., Any], names: Mapping[str, Any]) -> dict[str, 
 
 
 def _parameter(
-    parameter: inspect.Parameter, hint: Any, function: Callable[..., Any]  # noqa: ANN401
+    parameter: inspect.Parameter,
+    hint: Any,
+    function: Callable[..., Any],  # noqa: ANN401
 ) -> Parameter | None:
     if parameter.kind in {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
         return None
@@ -331,16 +335,16 @@ def _value_for(
         case Role.ARTIFACTS:
             return list(inputs.artifacts)
         case Role.MODELS:
-            return [_instance(a, parameter) for a in _all(unused, parameter)]
+            return [_instance(a) for a in _all(unused, parameter)]
         case Role.ANYTHING if takes_all and (ctx.is_batch or len(unused) != 1):
-            taken = [_instance(a, parameter) for a in unused]
+            taken = [_instance(a) for a in unused]
             unused.clear()
             return taken
         case Role.MODEL | Role.ARTIFACT | Role.ANYTHING:
             artifact = _next(unused, parameter)
             if artifact is not None:
                 is_artifact = parameter.role is Role.ARTIFACT
-                return artifact if is_artifact else _instance(artifact, parameter)
+                return artifact if is_artifact else _instance(artifact)
     if parameter.optional:
         return None
     there = ", ".join(a.type for a in inputs.artifacts) or "nothing"
@@ -349,20 +353,17 @@ def _value_for(
 
 
 def _accepts(parameter: Parameter, artifact: Artifact) -> bool:
-    return not parameter.models or _model_for(parameter, artifact) is not None
+    models = parameter.models
+    if not models:
+        return True
+    name = artifact.entry.name
+    return any(registry.entry(model).name == name for model in models) or issubclass(
+        artifact.entry.cls, models
+    )
 
 
-def _model_for(parameter: Parameter, artifact: Artifact) -> type[BaseModel] | None:
-    for model in parameter.models:
-        if registry.entry(model).name == artifact.entry.name:
-            return model
-    return next((m for m in parameter.models if issubclass(artifact.entry.cls, m)), None)
-
-
-def _instance(artifact: Artifact, parameter: Parameter) -> BaseModel:
-    model = _model_for(parameter, artifact)
-    entry = artifact.entry if model is None else registry.entry(model)
-    return artifact.take(entry if entry.name == artifact.entry.name else artifact.entry)
+def _instance(artifact: Artifact) -> BaseModel:
+    return artifact.take(artifact.entry)
 
 
 def _next(unused: list[Artifact], parameter: Parameter) -> Artifact | None:
@@ -373,8 +374,13 @@ def _next(unused: list[Artifact], parameter: Parameter) -> Artifact | None:
 
 
 def _all(unused: list[Artifact], parameter: Parameter) -> list[Artifact]:
-    taken = [a for a in unused if _accepts(parameter, a)]
-    unused[:] = [a for a in unused if not _accepts(parameter, a)]
+    accepted = {
+        name: _accepts(parameter, a) for name, a in {a.entry.name: a for a in unused}.items()
+    }
+    taken = [a for a in unused if accepted[a.entry.name]]
+    unused[:] = (
+        [a for a in unused if not accepted[a.entry.name]] if len(taken) < len(unused) else []
+    )
     return taken
 
 

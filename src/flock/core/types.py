@@ -167,7 +167,9 @@ class TypeRegistry:
             msg = f"{cls!r} is no Pydantic model class; derive it from pydantic.BaseModel"
             raise TypeRegistryError(msg)
         if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-            msg = f"the version of {cls.__qualname__} must be a whole number from 1, not {version!r}"
+            msg = (
+                f"the version of {cls.__qualname__} must be a whole number from 1, not {version!r}"
+            )
             raise TypeRegistryError(msg)
         name = name or f"{_module_name(cls)}.{cls.__qualname__}"
         holder = self._by_name.get(name)
@@ -259,9 +261,7 @@ registry: Final = TypeRegistry()
 @overload
 def flock_type(cls: type[M], /) -> type[M]: ...
 @overload
-def flock_type(
-    *, name: str | None = None, version: int = 1
-) -> Callable[[type[M]], type[M]]: ...
+def flock_type(*, name: str | None = None, version: int = 1) -> Callable[[type[M]], type[M]]: ...
 def flock_type(
     cls: type[M] | None = None, /, *, name: str | None = None, version: int = 1
 ) -> type[M] | Callable[[type[M]], type[M]]:
@@ -283,9 +283,7 @@ def flock_type(
     return decorate if cls is None else decorate(cls)
 
 
-def upcasts(
-    model: type[BaseModel] | str, *, from_version: int
-) -> Callable[[Upcaster], Upcaster]:
+def upcasts(model: type[BaseModel] | str, *, from_version: int) -> Callable[[Upcaster], Upcaster]:
     """Register a function that lifts a payload of one version to the next.
 
     Args:
@@ -329,7 +327,9 @@ def _mentions_bytes(node: object) -> bool:
 
 def _with_safe_bytes(node: Any) -> Any:  # noqa: ANN401 - a core schema is nested plain data
     if isinstance(node, dict):
-        items = {key: _with_safe_bytes(value) for key, value in cast("dict[str, Any]", node).items()}
+        items = {
+            key: _with_safe_bytes(value) for key, value in cast("dict[str, Any]", node).items()
+        }
         if items.get("type") in {"model", "typed-dict", "dataclass"}:
             safe = {"ser_json_bytes": "base64", "val_json_bytes": "base64"}
             items["config"] = safe | items.get("config", {})

@@ -104,11 +104,7 @@ class AfterVisibility(_Visibility):
 
 
 Visibility = Annotated[
-    PublicVisibility
-    | PrivateVisibility
-    | LabelledVisibility
-    | TenantVisibility
-    | AfterVisibility,
+    PublicVisibility | PrivateVisibility | LabelledVisibility | TenantVisibility | AfterVisibility,
     Field(discriminator="kind"),
 ]
 
@@ -122,9 +118,7 @@ def as_public(visibility: Visibility | None) -> Visibility:
     return PUBLIC if visibility is None or visibility.kind == "Public" else visibility
 
 
-def narrowest(
-    visibilities: Iterable[Visibility], agents: Iterable[AgentIdentity]
-) -> Visibility:
+def narrowest(visibilities: Iterable[Visibility], agents: Iterable[AgentIdentity]) -> Visibility:
     """Return a visibility that lets nobody in whom one of the given ones keeps out.
 
     One distinct visibility is returned as it is. Several are resolved over the agents

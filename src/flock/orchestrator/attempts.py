@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from flock.orchestrator.job import Ending, Job
     from flock.orchestrator.lifecycle_manager import LifecycleManager
     from flock.orchestrator.outcomes import Outcomes
+    from flock.orchestrator.publisher import Publisher
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class Attempts:
         end: Ends a run from outside; the scheduler's.
         enqueue: Lets a run wait for its next attempt; the scheduler's.
         free: Gives a run's slots back; the scheduler's.
-        forget: Lets go of a run that ended; the scheduler's.
+        jobs: The runs that have not ended; the scheduler's.
         on_run_end: Called when a run ended while something waits for that; else None.
         is_stopped: Whether the board closes, so that nothing is tried again.
     """
@@ -53,7 +54,7 @@ class Attempts:
     end: Callable[[Job, Ending, Exception | None], None]
     enqueue: Callable[[Job], None]
     free: Callable[[Job], None]
-    forget: Callable[[Job], None]
+    jobs: dict[Job, None]
 
     def __init__(
         self,
@@ -63,6 +64,7 @@ class Attempts:
         components: ComponentRunner,
         lifecycle: LifecycleManager,
         outcomes: Outcomes,
+        publisher: Publisher,
         load_history: Callable[[Job], Awaitable[tuple[Artifact, ...]]],
         orchestrator: object,
         *,
@@ -75,6 +77,7 @@ class Attempts:
         self._components = components
         self._lifecycle = lifecycle
         self._outcomes = outcomes
+        self._publisher = publisher
         self._load_history = load_history
         self._orchestrator = orchestrator
         self._max_depth = max_depth
@@ -199,7 +202,14 @@ class Attempts:
         """Commit a run's outputs and close its deliveries."""
         if job.ending is not None:
             raise asyncio.CancelledError
-        committed = await self._outcomes.commit(job, outputs, is_last=True)
+        call = job.call
+        if call is None:
+            opened = await self._publisher.commit(outputs, closed=job.deliveries, run=job)
+            if opened:
+                await self._outcomes.route(opened)
+            committed = outputs
+        else:
+            committed = await self._outcomes.commit(job, call, outputs, is_last=True)
         job.is_committed = True
         job.outputs = [*job.outputs, *committed] if job.outputs else committed
         return committed
@@ -213,7 +223,7 @@ class Attempts:
         ctx.emitted += 1
         if place < job.emitted:
             return []
-        committed = await self._outcomes.commit(job, outputs, is_last=False)
+        committed = await self._outcomes.commit(job, job.call, outputs, is_last=False)
         job.emitted += 1
         job.outputs = [*job.outputs, *committed]
         return committed
@@ -304,9 +314,7 @@ class Attempts:
                 logger.exception("A failed run of agent %r could not be put away", job.agent)
         self._ended(job)
 
-    async def _cancelled(
-        self, job: Job, error: asyncio.CancelledError, started: float
-    ) -> None:
+    async def _cancelled(self, job: Job, error: asyncio.CancelledError, started: float) -> None:
         """End an attempt whose task was cancelled."""
         if job.is_committed:
             self._succeeded(job, started)
@@ -343,9 +351,13 @@ class Attempts:
             job.call.waiter.set_exception(RunError(f"the run of agent {job.agent!r} was {why}"))
 
     def _ended(self, job: Job) -> None:
-        self._rest(job)
+        if job.deadline is not None:
+            job.deadline.cancel()
+            job.deadline = None
+        job.task = None
+        job.context = None
         job.state = "ended"
-        self.forget(job)
+        del self.jobs[job]
         if self.on_run_end is not None:
             self.on_run_end()
         self._idle.end(job.correlation_id)

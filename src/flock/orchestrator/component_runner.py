@@ -77,6 +77,4 @@ class ComponentRunner:
         self.decides_deliveries = bool(
             having["on_before_schedule"] or having["on_collect_artifacts"]
         )
-        self.attends_runs = bool(
-            having["on_before_agent_schedule"] or having["on_agent_scheduled"]
-        )
+        self.attends_runs = bool(having["on_before_agent_schedule"] or having["on_agent_scheduled"])

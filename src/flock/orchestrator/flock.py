@@ -156,6 +156,7 @@ class Flock:
             self._components,
             self._lifecycle,
             self._outcomes,
+            self._publisher,
             self._load_history,
             self,
             max_depth=max_agent_iterations,
@@ -326,7 +327,9 @@ class Flock:
         await self._lifecycle.start()
         self._scheduler.start(self._lifecycle.variables)
         self._state = "open"
-        known = [delivery for delivery in await self.store.open_deliveries() if self._knows(delivery)]
+        known = [
+            delivery for delivery in await self.store.open_deliveries() if self._knows(delivery)
+        ]
         await self._router.deliver(self._router.resume(known))
 
     def _knows(self, delivery: Delivery) -> bool:
@@ -437,9 +440,13 @@ class Flock:
             self._publisher.draft(obj, correlation_id, partition_key, tags, visibility, depth)
             for obj in objs
         ]
+        if not any(isinstance(obj, Artifact) for obj in objs):
+            opened = await self._publisher.commit(drafts, deliver=schedule_immediately)
+            await self._router.deliver(opened)
+            return drafts
         known: dict[int, Artifact] = {}
-        for obj, draft in zip(objs, drafts, strict=True):
-            found = await self.store.get(draft.id) if isinstance(obj, Artifact) else None
+        for draft in drafts:
+            found = await self.store.get(draft.id)
             if found is not None:
                 known[draft.key] = found
         new = list({d.key: d for d in drafts if d.key not in known}.values())
@@ -644,7 +651,9 @@ class Flock:
             known = await self.store.get(obj.id) if isinstance(obj, Artifact) else None
             workflow = drafts[0].correlation_id if drafts and known is None else None
             fresh = isinstance(obj, Artifact)
-            drafts.append(known or self._publisher.draft(obj, None if fresh else workflow, depth=depth))
+            drafts.append(
+                known or self._publisher.draft(obj, None if fresh else workflow, depth=depth)
+            )
         _check_consumed(target, drafts)
         new = [draft for draft in drafts if not draft.seq]
         opened = await self._publisher.commit(new, without=target.name)
@@ -695,9 +704,7 @@ class Flock:
             state = "waiting"
         elif artifacts:
             state = "idle"
-        return WorkflowStatus(
-            workflow, state, running, len(jobs) - running, waiting, artifacts
-        )
+        return WorkflowStatus(workflow, state, running, len(jobs) - running, waiting, artifacts)
 
     async def cancel(self, correlation_id: str) -> int:
         """Cancel a workflow: end its runs and close what waits of it.

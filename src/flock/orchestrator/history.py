@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 DEFAULT_LIMIT: Final = 50
 """How many artifacts the default provider gives at the most."""
 
-_PAGE: Final = 200
-
 
 class Request:
     """One run's question to a context provider; what it sees is what its agent may see."""
@@ -36,6 +34,7 @@ class Request:
         self.inputs = inputs
         self._store = store
         self._now = now
+        self._shown: dict[int, Artifact] = {}
 
     async def query(
         self, where: FilterConfig | None = None, *, limit: int = DEFAULT_LIMIT
@@ -49,17 +48,22 @@ class Request:
         found: list[Artifact] = []
         before: int | None = None
         while len(found) < limit:
-            page = await self._store.latest(where, limit=max(_PAGE, limit), before=before)
+            wanted = limit - len(found)
+            page = await self._store.latest(where, limit=wanted, before=before)
             found += [a for a in page if can_read(a, self.agent, self._now)]
-            if len(page) < max(_PAGE, limit):
+            if len(page) < wanted:
                 break
             before = page[-1].seq
-        return found[:limit]
+        self._shown.update((artifact.key, artifact) for artifact in found)
+        return found
 
     async def admitted(self, chosen: Iterable[Artifact]) -> tuple[Artifact, ...]:
         """Return those of the chosen that lie on the board and the agent may read."""
         admitted: list[Artifact] = []
         for artifact in chosen:
+            if self._shown.get(artifact.key) is artifact:
+                admitted.append(artifact)
+                continue
             stored = await self._store.get(artifact.id)
             if stored is not None and can_read(stored, self.agent, self._now):
                 admitted.append(stored)

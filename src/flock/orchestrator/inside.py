@@ -11,9 +11,7 @@ if TYPE_CHECKING:
 Place = tuple[object, str, "Run | None"]
 """A board, what of it, and the run if it is one."""
 
-_inside: ContextVar[Place | None] = ContextVar(
-    "flock_inside", default=None
-)
+_inside: ContextVar[Place | None] = ContextVar("flock_inside", default=None)
 
 
 def enter(board: object, what: str, run: Run | None = None) -> Token[Place | None]:

@@ -130,8 +130,3 @@ class Job(Run):
         self.is_committed = False
         self.outputs: list[Artifact] = _NOTHING
         self.order = 0
-
-    @property
-    def priority(self) -> int:
-        """How urgent it is; higher runs first."""
-        return 0 if self.subscription is None else self.subscription.priority

@@ -44,9 +44,7 @@ class Matcher:
                     or subscription.from_agents is not None
                 )
                 for entry in {entry.name: entry for entry in subscription.types}.values():
-                    route = _Route(
-                        subscription, agent, subscription.is_gated, has_filters, entry
-                    )
+                    route = _Route(subscription, agent, subscription.is_gated, has_filters, entry)
                     self._routes.setdefault(entry.name, []).append(route)
 
     def match(self, artifact: Artifact, found: list[Delivery], without: str | None) -> None:

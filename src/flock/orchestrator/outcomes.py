@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from flock.orchestrator.gates.join import Group
     from flock.orchestrator.idle import Idle
     from flock.orchestrator.publisher import Publisher
-    from flock.orchestrator.job import Job
+    from flock.orchestrator.job import Call, Job
 
 logger = logging.getLogger(__name__)
 
@@ -56,10 +56,12 @@ class Outcomes:
         self.route: Callable[[Sequence[Delivery]], Awaitable[None]]
 
     async def commit(
-        self, job: Job, outputs: list[Artifact], *, is_last: bool
+        self, job: Job, call: Call | None, outputs: list[Artifact], *, is_last: bool
     ) -> list[Artifact]:
-        """Put a run's outputs on the board, and close its deliveries if these are the last."""
-        call = job.call
+        """Put a run's outputs on the board, and close its deliveries if these are the last.
+
+        A direct caller hears of each output, and may want them kept off the board.
+        """
         if call is None or call.is_published:
             opened = await self._publisher.commit(
                 outputs,
@@ -166,4 +168,3 @@ class Outcomes:
 
     def _narrowest(self, inputs: Iterable[Artifact]) -> Visibility:
         return narrowest((artifact.visibility for artifact in inputs), self._identities())
-

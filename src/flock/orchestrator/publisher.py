@@ -155,15 +155,17 @@ class Publisher:
             PublishError: A component refused an artifact; nothing was stored.
             StoreError: The store could not do it; nothing was stored.
         """
-        silent: set[int] = set()
+        silent: set[int] | None = None
         if self._components.watches_publishing:
+            silent = set()
             for position, artifact in enumerate(artifacts):
                 artifacts[position] = await self._accepted(artifact, silent)
         opened: list[Delivery] = []
-        match = self.matcher.match
-        for artifact in artifacts:
-            if deliver and artifact.key not in silent:
-                match(artifact, opened, without)
+        if deliver:
+            match = self.matcher.match
+            for artifact in artifacts:
+                if silent is None or artifact.key not in silent:
+                    match(artifact, opened, without)
         await self._store.commit(Commit(artifacts, opened, closed, run, self._now(), buried))
         if self._events.is_heard:
             for artifact in artifacts:
@@ -258,4 +260,3 @@ def _checked_visibility(visibility: object) -> Visibility:
         msg = f"visibility takes a Visibility such as PrivateVisibility(agents={{...}}), not {visibility!r}"
         raise PublishError(msg)
     return as_public(cast("Visibility", visibility))
-

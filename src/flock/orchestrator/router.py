@@ -317,9 +317,7 @@ class Router:
 
     def _run(self, gate: Gate, group: list[Delivery], *, is_batch: bool) -> None:
         artifacts = [delivery.artifact for delivery in group]
-        self._scheduler.submit(
-            gate.agent, gate.subscription, group, artifacts, is_batch=is_batch
-        )
+        self._scheduler.submit(gate.agent, gate.subscription, group, artifacts, is_batch=is_batch)
 
     # --- batches -----------------------------------------------------------------------------------
 
@@ -341,9 +339,7 @@ class Router:
         deliveries = [delivery for group in groups for delivery in group]
         self._idle.waiting -= len(deliveries)
         if self._events.is_heard:
-            self._events.tell(
-                BatchFlushed(self._now(), None, gate.agent.name, len(groups), reason)
-            )
+            self._events.tell(BatchFlushed(self._now(), None, gate.agent.name, len(groups), reason))
         self._run(gate, deliveries, is_batch=True)
         self._withdraw_batch(gate)
 
@@ -507,5 +503,3 @@ class _naming:  # noqa: N801 - reads as a word: `with _naming(...)`
                 f"{self._agent.name!r}: {error!r}"
             )
             raise ComponentFailed(msg) from error
-
-

@@ -67,7 +67,7 @@ class Scheduler:
         attempts.end = self.end
         attempts.enqueue = self.enqueue
         attempts.free = self.free
-        attempts.forget = self._forget
+        attempts.jobs = self._jobs
 
     # --- the life of the scheduler -----------------------------------------------------------
 
@@ -153,15 +153,13 @@ class Scheduler:
             delivery.run = job
         self._idle.begin(job.correlation_id)
         self._jobs[job] = None
-        if job.due > self._clock.time():
+        if job.due and job.due > self._clock.time():
             self._attempts.back_off(job)
         else:
             self.enqueue(job)
         return job
 
-    def call(
-        self, agent: Agent, artifacts: list[Artifact], call: Call, *, is_stored: bool
-    ) -> Job:
+    def call(self, agent: Agent, artifacts: list[Artifact], call: Call, *, is_stored: bool) -> Job:
         """Run an agent directly, once, over these inputs.
 
         Args:
@@ -205,9 +203,6 @@ class Scheduler:
         """Return the runs that have not ended, of one workflow if it is named."""
         return [job for job in self._jobs if workflow is None or job.correlation_id == workflow]
 
-    def _forget(self, job: Job) -> None:
-        del self._jobs[job]
-
     # --- ending from outside ---------------------------------------------------------------------
 
     def end(self, job: Job, why: Ending, error: Exception | None = None) -> None:
@@ -250,7 +245,8 @@ class Scheduler:
             return
         lane = job.lane
         job.order = next(self._order)
-        priority = job.priority
+        subscription = job.subscription
+        priority = 0 if subscription is None else subscription.priority
         lane.ready.push(priority, job)
         if self._events.is_heard:
             self._events.tell(

@@ -163,6 +163,7 @@ class InMemoryBlackboardStore:
         """Return the newest artifacts, newest first, of those with `seq < before`."""
         where = where or _EVERYTHING
         found: builtins.list[Artifact] = []
+        is_exact = where is _EVERYTHING or self._candidates_are_exact(where)
         newest_first = (
             self._backwards(where.correlation_id)
             if where.correlation_id is not None
@@ -173,7 +174,7 @@ class InMemoryBlackboardStore:
                 break
             if before is None or seq < before:
                 artifact = self._at(seq)
-                if where.admits(artifact):
+                if is_exact or where.admits(artifact):
                     found.append(artifact)
         return found
 
@@ -253,15 +254,18 @@ class InMemoryBlackboardStore:
 
         Also whether all of them are asked for, so that none need be looked at.
         """
-        others = (where.produced_by, where.tags, where.visibility, where.start, where.end)
-        is_exact = all(other is None for other in others)
+        is_exact = self._candidates_are_exact(where)
         if where.correlation_id is not None:
-            found = self._in_workflow(where.correlation_id)
-            return found, is_exact and where.type_names is None
+            return self._in_workflow(where.correlation_id), is_exact
         if where.type_names is not None:
             lists = [self._by_type.get(str(name), array("q")) for name in where.type_names]
             return (lists[0] if len(lists) == 1 else sorted(chain(*lists))), is_exact
         return self._seq_by_key.values(), is_exact
+
+    def _candidates_are_exact(self, where: FilterConfig) -> bool:
+        others = (where.produced_by, where.tags, where.visibility, where.start, where.end)
+        narrows_twice = where.correlation_id is not None and where.type_names is not None
+        return not narrows_twice and all(other is None for other in others)
 
     def _in_workflow(self, correlation_id: str) -> Sequence[int]:
         return [*self._backwards(correlation_id)][::-1]

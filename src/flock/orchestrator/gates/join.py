@@ -172,9 +172,7 @@ class Join:
                     group.missing += 1
                     self._waiting -= 1
         for name, places in self._places.items():
-            queue = deque(
-                d for g in held.groups for p in places if (d := g.slots[p]) is not None
-            )
+            queue = deque(d for g in held.groups for p in places if (d := g.slots[p]) is not None)
             held.filled[name] = held.base * len(places) + len(queue)
             for group in held.groups:
                 for place in places:
