@@ -1,5 +1,10 @@
 """What several acceptance tests share: waiting for nothing, and components that write a log."""
 
+# Agents are short lambdas here.
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportOptionalMemberAccess=false
+
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -79,7 +84,7 @@ def spy(
         async def on_post_publish(self, agent: Agent, ctx: Context, artifact: Artifact) -> None:
             note("on_post_publish")
 
-        async def on_error(self, agent: Agent, ctx: Context, error: Exception) -> None:
+        async def on_error(self, agent: Agent, ctx: Context, error: BaseException) -> None:
             note("on_error")
 
         async def on_terminate(self, agent: Agent, ctx: Context) -> None:
@@ -140,7 +145,7 @@ def engine(  # noqa: C901
             note("on_post_evaluate")
             return result
 
-        async def on_error(self, agent: Agent, ctx: Context, error: Exception) -> None:
+        async def on_error(self, agent: Agent, ctx: Context, error: BaseException) -> None:
             note("on_error")
 
         async def on_terminate(self, agent: Agent, ctx: Context) -> None:

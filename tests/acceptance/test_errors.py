@@ -52,4 +52,4 @@ def test_everything_named_in_all_exists_and_nothing_heavy_is_loaded_twice() -> N
     for name in flock.__all__:
         assert getattr(flock, name) is getattr(flock, name), name
     with pytest.raises(AttributeError, match="no_such_name"):
-        flock.no_such_name  # noqa: B018  # pyright: ignore
+        flock.no_such_name  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]  # noqa: B018

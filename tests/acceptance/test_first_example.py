@@ -1,5 +1,10 @@
 """The contract's first page works as printed."""
 
+# Agents are short lambdas here.
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportOptionalMemberAccess=false
+
 from pydantic import BaseModel
 
 from flock import Flock

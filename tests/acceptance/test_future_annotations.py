@@ -1,5 +1,10 @@
 """Functions bind by annotation also where annotations are strings."""
 
+# Agents are short lambdas here.
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportOptionalMemberAccess=false
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -109,7 +114,7 @@ async def test_methods_and_callable_objects_bind_too() -> None:
 
 
 def test_an_annotation_that_cannot_be_resolved_is_a_declaration_error() -> None:
-    async def work(order: Nowhere) -> Parcel:  # pyright: ignore # noqa: F821
+    async def work(order: Nowhere) -> Parcel:  # pyright: ignore[reportUndefinedVariable, reportUnknownParameterType]  # noqa: F821
         return Parcel(number=1)
 
     with pytest.raises(DeclarationError, match="Nowhere") as failure:

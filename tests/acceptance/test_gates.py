@@ -1,5 +1,10 @@
 """Gates gather what belongs together, mix no workflows and throw nothing away."""
 
+# Agents are short lambdas here.
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportOptionalMemberAccess=false
+
 import asyncio
 from collections import Counter, defaultdict, deque
 from collections.abc import Coroutine
@@ -72,7 +77,7 @@ class Runs:
     def __eq__(self, other: object) -> bool:
         return self.groups == other
 
-    __hash__ = None  # pyright: ignore
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
 
     def __repr__(self) -> str:
         return repr(self.groups)

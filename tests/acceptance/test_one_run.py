@@ -1,5 +1,10 @@
 """One run: hooks in order, failures that neither hide nor stop the board, no leaks."""
 
+# Agents are short lambdas here.
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportOptionalMemberAccess=false
+
 import asyncio
 import gc
 import logging
@@ -511,7 +516,7 @@ async def test_a_raising_predicate_on_outputs_fails_the_run(word: str) -> None:
 
     watched = Watched()
     async with watched.board as board:
-        board.agent("bad").consumes(Order).publishes(Parcel, **{word: explosive}).with_engines(  # pyright: ignore
+        board.agent("bad").consumes(Order).publishes(Parcel, **{word: explosive}).with_engines(  # pyright: ignore[reportArgumentType, reportCallIssue]
             engine(lambda _: Parcel())
         )
         await board.publish(Order())

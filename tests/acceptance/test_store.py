@@ -1,5 +1,10 @@
 """The store answers in board order, and nothing it returns is live."""
 
+# Agents are short lambdas here.
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportOptionalMemberAccess=false
+
 import contextlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +21,7 @@ from flock import (
     FlockError,
     InMemoryBlackboardStore,
     PrivateVisibility,
-    TypeRegistryError,
+    TypeRegistryError,  # pyright: ignore[reportUnusedImport]
 )
 from flock.testing import ManualClock
 
@@ -129,7 +134,7 @@ def test_naive_times_and_unknown_filters_are_refused() -> None:
     naive = datetime(2024, 1, 1)  # noqa: DTZ001
     for wrong in ({"start": naive}, {"end": naive}, {"typo": 1}):
         with pytest.raises((FlockError, ValueError, TypeError)):
-            FilterConfig(**wrong)  # pyright: ignore
+            FilterConfig(**wrong)  # pyright: ignore[reportArgumentType]
 
 
 async def test_a_known_type_nobody_has_published_finds_nothing_and_an_unknown_is_an_error() -> None:
@@ -245,7 +250,7 @@ async def test_nothing_the_store_returns_is_live() -> None:
         listing[0].payload["words"].append("c")
         summary = await board.store.summary(FilterConfig())
         with contextlib.suppress(TypeError, ValueError):
-            summary.by_type[NOTE] = 99  # pyright: ignore
+            summary.by_type[NOTE] = 99  # pyright: ignore[reportIndexIssue]
         assert ids(await board.store.list()) == [artifact.id]
         assert await board.store.get_by_type(Note) == [Note(n=1, words=["a"])]
         assert (await board.store.summary(FilterConfig())).total == 1

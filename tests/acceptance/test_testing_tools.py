@@ -1,5 +1,10 @@
 """Time and engines under a test's control."""
 
+# Agents are short lambdas here.
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportOptionalMemberAccess=false
+
 import asyncio
 from datetime import UTC, datetime, timedelta
 

@@ -1,6 +1,11 @@
 """Publish, match, gate, run, fail, retry, redrive, cancel, close and reopen, in any order:
 nothing is lost, nothing happens twice, nothing is hidden."""
 
+# Agents are short lambdas here.
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportOptionalMemberAccess=false
+
 import asyncio
 from collections import Counter, defaultdict, deque
 from collections.abc import Coroutine
@@ -164,6 +169,8 @@ class TheWholeWay(RuleBasedStateMachine):
         self.stamps[key].append((self.n, workflow))
         self.pair(key)
 
+    @precondition(lambda self: len(self.hanging) < 8)  # well below the agent's 16 at a time
+    @precondition(lambda self: len(self.hanging) < 5)  # fewer than the agent's slots
     @rule(key=st.sampled_from("pqr"))
     def publish_a_stuck_job(self, key: str) -> None:
         self.n += 1

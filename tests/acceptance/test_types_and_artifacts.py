@@ -1,5 +1,10 @@
 """Types keep their names, and what lies on the board stays what was published."""
 
+# Agents are short lambdas here.
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportOptionalMemberAccess=false
+
 import asyncio
 import contextlib
 import enum
@@ -550,7 +555,7 @@ async def test_a_visibility_cannot_be_widened_after_the_fact() -> None:
         assert ran == ["a"]
         assert set(published.tags) == {"t"}
         with contextlib.suppress(AttributeError, TypeError, ValueError):
-            published.visibility.agents.add("b")  # pyright: ignore
+            published.visibility.agents.add("b")  # pyright: ignore[reportAttributeAccessIssue]
         again = await board.store.get(published.id)
         assert again is not None
         assert isinstance(again.visibility, PrivateVisibility)

@@ -1,5 +1,10 @@
 """Nobody reads or triggers what visibility forbids, and context is only what may be seen."""
 
+# Agents are short lambdas here.
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportOptionalMemberAccess=false
+
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
@@ -125,7 +130,7 @@ async def test_gates_collect_only_what_may_be_seen(
 async def test_context_holds_only_what_may_be_seen(
     visibility: Visibility, allowed: set[str]
 ) -> None:
-    contexts: dict[str, list[int]] = {}
+    contexts: dict[str, list[Context]] = {}
     clock = ManualClock()
     async with Flock(clock=clock) as board:
         for name in AGENTS:
@@ -133,13 +138,13 @@ async def test_context_holds_only_what_may_be_seen(
             dressed(board, name).consumes(Ask).publishes(Answer).with_engines(
                 engine(lambda _: None, context=True, seen=seen)
             )
-            contexts[name] = seen  # pyright: ignore
+            contexts[name] = seen
         await board.publish(Note(n=7), correlation_id="w", visibility=visibility)
         await board.publish(Ask(), correlation_id="w")
         await clock.advance(timedelta(0))
         for name, seen_by in contexts.items():
             (context,) = seen_by
-            notes = [a.as_model(Note).n for a in context.artifacts]  # pyright: ignore
+            notes = [a.as_model(Note).n for a in context.artifacts]
             assert notes == ([7] if name in allowed else []), name
 
 
@@ -251,16 +256,16 @@ async def test_context_opens_later_too() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: PublicVisibility(agents={"a"}),  # pyright: ignore
-        lambda: PrivateVisibility(agent={"a"}),  # pyright: ignore
-        lambda: PrivateVisibility(agents={"a"}, labels={"x"}),  # pyright: ignore
-        lambda: PrivateVisibility(),  # pyright: ignore
-        lambda: LabelledVisibility(labels={"x"}),  # pyright: ignore
-        lambda: TenantVisibility(tenant="a"),  # pyright: ignore
-        lambda: TenantVisibility(),  # pyright: ignore
-        lambda: AfterVisibility(ttl=HOUR, than=PublicVisibility()),  # pyright: ignore
-        lambda: PrivateVisibility(agents="abc"),  # pyright: ignore
-        lambda: LabelledVisibility(required_labels="abc"),  # pyright: ignore
+        lambda: PublicVisibility(agents={"a"}),  # pyright: ignore[reportCallIssue]
+        lambda: PrivateVisibility(agent={"a"}),  # pyright: ignore[reportCallIssue]
+        lambda: PrivateVisibility(agents={"a"}, labels={"x"}),  # pyright: ignore[reportCallIssue]
+        lambda: PrivateVisibility(),  # pyright: ignore[reportCallIssue]
+        lambda: LabelledVisibility(labels={"x"}),  # pyright: ignore[reportCallIssue]
+        lambda: TenantVisibility(tenant="a"),  # pyright: ignore[reportCallIssue]
+        lambda: TenantVisibility(),  # pyright: ignore[reportCallIssue]
+        lambda: AfterVisibility(ttl=HOUR, than=PublicVisibility()),  # pyright: ignore[reportCallIssue]
+        lambda: PrivateVisibility(agents="abc"),
+        lambda: LabelledVisibility(required_labels="abc"),
     ],
 )
 def test_unknown_and_missing_arguments_of_a_visibility_are_refused(
@@ -274,7 +279,7 @@ async def test_what_is_not_a_visibility_is_refused() -> None:
     async with Flock() as board:
         for wrong in ("public", {"agents": ["a"]}, 3):
             with pytest.raises((FlockError, ValueError, TypeError)):
-                await board.publish(Note(), visibility=wrong)  # pyright: ignore
+                await board.publish(Note(), visibility=wrong)  # pyright: ignore[reportArgumentType]
         assert await board.store.list() == []
 
 

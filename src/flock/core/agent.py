@@ -131,7 +131,7 @@ class Agent:
         self._resolve_engines()
         self._resolve_utilities()
 
-    # --- one run -----------------------------------------------------------------------
+    # --- one run ---
 
     async def execute(self, ctx: Context, artifacts: list[Artifact]) -> list[Artifact]:
         """Run the lifecycle over these inputs, without committing anything.
@@ -161,6 +161,10 @@ class Agent:
 
         Returns:
             What `commit` returned, or the outputs.
+
+        Raises:
+            Exception: What a hook, an engine or the function raised, or what it comes to:
+                an agent that raises `CancelledError` or `SystemExit` by itself has failed.
         """
         try:
             if not self._is_resolved:
@@ -169,44 +173,38 @@ class Agent:
                 inputs = EvalInputs(artifacts)
                 answer = await self._chain[0].evaluate(self, ctx, inputs, self._only_group)
                 return await commit(self._bare_outputs(ctx, artifacts, answer))
-            await self._run_initialize(ctx)
-            inputs = await self._prepare(ctx, artifacts)
-            if commit is not None and self.streams:
-                committed: list[Artifact] = []
-                async with aclosing(self._stream_checked(ctx, inputs, artifacts)) as outputs:
-                    async for output in outputs:
-                        for artifact in await commit([output]):
-                            await self._run_post_publish(ctx, artifact)
-                            committed.append(artifact)
-                return committed
-            outputs = await self._evaluate_checked(ctx, inputs, artifacts)
-            if commit is not None:
-                outputs = await commit(outputs)
-                for artifact in outputs:
-                    await self._run_post_publish(ctx, artifact)
-        except asyncio.CancelledError as error:
-            if ctx.ended_by is not None:
-                await self._run_error(ctx, ctx.ended_by)
-            elif not _is_cancelled_from_outside():
-                failure = EngineError(f"agent {self.name!r} raised CancelledError by itself")
+            return await self._stages(ctx, artifacts, commit)
+        except BaseException as error:
+            failure = ctx.ended_by if isinstance(error, asyncio.CancelledError) else None
+            failure = failure or failure_of(error, f"agent {self.name!r}")
+            if failure is not None:
                 await self._run_error(ctx, failure)
-                raise failure from error
-            raise
-        except (SystemExit, GeneratorExit, BaseExceptionGroup) as error:
-            if isinstance(error, ExceptionGroup):
-                await self._run_error(ctx, error)
+            if failure is None or failure is error or failure is ctx.ended_by:
                 raise
-            failure = EngineError(f"agent {self.name!r} raised {type(error).__name__}: {error}")
-            await self._run_error(ctx, failure)
             raise failure from error
-        except Exception as error:
-            await self._run_error(ctx, error)
-            raise
-        else:
-            return outputs
         finally:
             if not self._is_bare:
                 await self._run_terminate(ctx)
+
+    async def _stages(
+        self, ctx: Context, artifacts: list[Artifact], commit: Commit | None
+    ) -> list[Artifact]:
+        await self._run_initialize(ctx)
+        inputs = await self._prepare(ctx, artifacts)
+        if commit is None:
+            return await self._evaluate_checked(ctx, inputs, artifacts)
+        committed: list[Artifact] = []
+        if self.streams:
+            async with aclosing(self._stream_checked(ctx, inputs, artifacts)) as outputs:
+                async for output in outputs:
+                    for artifact in await commit([output]):
+                        await self._run_post_publish(ctx, artifact)
+                        committed.append(artifact)
+            return committed
+        committed = await commit(await self._evaluate_checked(ctx, inputs, artifacts))
+        for artifact in committed:
+            await self._run_post_publish(ctx, artifact)
+        return committed
 
     async def evaluate(
         self, inputs: EvalInputs | Sequence[Artifact], ctx: Context | None = None
@@ -257,7 +255,7 @@ class Agent:
             finally:
                 await self._run_terminate(ctx)
 
-    # --- stages ------------------------------------------------------------------------
+    # --- stages ---
 
     async def _prepare(self, ctx: Context, artifacts: list[Artifact]) -> EvalInputs:
         _adopt_lineage(ctx, artifacts)
@@ -333,7 +331,7 @@ class Agent:
         check.close()
         return [self._adopt(output, ctx) for output in accepted]
 
-    # --- engines -----------------------------------------------------------------------
+    # --- engines ---
 
     async def _run_engines(
         self, ctx: Context, inputs: EvalInputs, output_group: OutputGroup
@@ -345,20 +343,11 @@ class Agent:
             try:
                 own = EvalInputs(artifacts=list(inputs.artifacts), state=dict(inputs.state))
                 return await self.run_chain(ctx, own, output_group)
-            except asyncio.CancelledError as error:
-                if _is_cancelled_from_outside():
+            except BaseException as error:
+                failure = failure_of(error, f"a candidate of agent {self.name!r}")
+                if failure is None:
                     raise
-                failure = EngineError(f"a candidate of agent {self.name!r} cancelled itself")
-                failure.__cause__ = error
-                return failure
-            except (SystemExit, GeneratorExit, BaseExceptionGroup) as error:
-                if isinstance(error, ExceptionGroup):
-                    return error
-                failure = EngineError(f"a candidate raised {type(error).__name__}: {error}")
-                failure.__cause__ = error
-                return failure
-            except Exception as error:  # noqa: BLE001 - a failing candidate only loses
-                return error
+                return failure  # it only loses
 
         async with asyncio.TaskGroup() as tg:
             tasks = [tg.create_task(candidate()) for _ in range(self.best_of_n)]
@@ -457,7 +446,7 @@ class Agent:
             artifact.version,
         )
 
-    # --- what the declaration comes to ---------------------------------------------------
+    # --- what the declaration comes to ---
 
     def _resolve_engines(self) -> None:
         if self._is_resolved:
@@ -518,7 +507,7 @@ class Agent:
             return (self._merged,)
         return self._groups()
 
-    # --- hooks -------------------------------------------------------------------------
+    # --- hooks ---
 
     async def _run_initialize(self, ctx: Context) -> None:
         for component in self._hooked("on_initialize"):
@@ -538,21 +527,21 @@ class Agent:
         for component in self._hooked("on_post_publish"):
             try:
                 await component.on_post_publish(self, ctx, artifact)
-            except Exception:
+            except Exception:  # noqa: BLE001 - logged
                 self._log_failed_hook(component, "on_post_publish")
 
     async def _run_error(self, ctx: Context, error: BaseException) -> None:
         for component in self._hooked("on_error"):
             try:
                 await component.on_error(self, ctx, error)
-            except Exception:
+            except Exception:  # noqa: BLE001 - logged
                 self._log_failed_hook(component, "on_error")
 
     async def _run_terminate(self, ctx: Context) -> None:
         for component in self._hooked("on_terminate"):
             try:
                 await component.on_terminate(self, ctx)
-            except Exception:
+            except Exception:  # noqa: BLE001 - logged
                 self._log_failed_hook(component, "on_terminate")
 
     def _hooked(self, hook: str) -> tuple[RunHooks, ...]:
@@ -600,6 +589,21 @@ def _adopt_lineage(ctx: Context, artifacts: Sequence[Artifact]) -> None:
         ctx.correlation_id = ctx.correlation_id or artifacts[0].correlation_id
 
 
-def _is_cancelled_from_outside() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+def failure_of(error: BaseException, who: str) -> Exception | None:
+    """Return the failure that something raised by user code comes to.
+
+    Returns:
+        The error itself; an `EngineError` for what would end the task or the process; or
+        None for a cancellation from outside and for Ctrl-C, which are no failures.
+    """
+    if isinstance(error, Exception):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return None
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            return None
+    failure = EngineError(f"{who} raised {type(error).__name__} by itself: {error}")
+    failure.__cause__ = error
+    return failure

@@ -5,20 +5,19 @@ from __future__ import annotations
 import itertools
 import json
 import random
-import time
 from dataclasses import FrozenInstanceError
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
 
-from flock.clock import as_datetime
+from flock.clock import SystemClock, as_datetime
 from flock.core.types import TypeEntry, registry
 from flock.core.visibility import Visibility, as_public
 from flock.errors import TypeRegistryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
 M = TypeVar("M", bound=BaseModel)
@@ -98,7 +97,7 @@ class Artifact(_Fields):
         """
         entry = registry.entry(type(obj))
         data = entry.freeze(obj)
-        now = time.time()
+        now = SystemClock.time()
         key = new_key(now)
         return seal(
             key,
@@ -241,7 +240,7 @@ class _Unsealed(_Fields):
     __slots__ = ()
 
 
-def seal(  # noqa: PLR0913 - one call per artifact on the hottest path, all fields given
+def seal(
     key: int,
     entry: TypeEntry,
     data: bytes,
@@ -291,7 +290,7 @@ def seal(  # noqa: PLR0913 - one call per artifact on the hottest path, all fiel
     return made  # pyright: ignore[reportReturnType]
 
 
-set_seq = _Fields.seq.__set__  # pyright: ignore
+set_seq: Callable[[Artifact, int], None] = _Fields.__dict__["seq"].__set__
 """`set_seq(artifact, n)`: for stores, once, when they commit it."""
 
 _serial = itertools.count(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, time
@@ -52,7 +51,7 @@ class AgentBuilder:
     def __repr__(self) -> str:
         return f"AgentBuilder({self.agent!r})"
 
-    # --- what it consumes and publishes ---------------------------------------------------
+    # --- what it consumes and publishes ---
 
     @overload
     def consumes(
@@ -242,7 +241,7 @@ class AgentBuilder:
         )
         return self._done()
 
-    # --- how it is computed ----------------------------------------------------------------
+    # --- how it is computed ---
 
     def calls(self, fn: Callable[..., Any]) -> Self:
         """Compute the agent by a function instead of a model.
@@ -300,7 +299,7 @@ class AgentBuilder:
         self.agent.best_of_score = score
         return self._done()
 
-    # --- who it is ---------------------------------------------------------------------------
+    # --- who it is ---
 
     def description(self, text: str) -> Self:
         """Say what the agent does: documentation for people, instruction for a model."""
@@ -322,7 +321,7 @@ class AgentBuilder:
         self.agent.skips_own_output = bool(prevent)
         return self._done()
 
-    # --- how it runs ---------------------------------------------------------------------------
+    # --- how it runs ---
 
     def max_concurrency(self, n: int) -> Self:
         """Let at most `n` of the agent's runs go on at once; 16 unless said."""
@@ -354,7 +353,7 @@ class AgentBuilder:
             self._refuse("timeout", str(error))
         return self._done()
 
-    # --- words whose machinery comes later -------------------------------------------------------
+    # --- words whose machinery comes later ---
 
     def schedule(
         self,
@@ -408,7 +407,7 @@ class AgentBuilder:
         del servers
         self._later("with_mcps")
 
-    # --- checks ----------------------------------------------------------------------------------
+    # --- checks ---
 
     def _done(self) -> Self:
         self.agent.changed()
@@ -482,7 +481,9 @@ class AgentBuilder:
     def _filters(self, word: str, option: str, given: Where | None) -> tuple[Predicate, ...]:
         if given is None:
             return ()
-        found = list(given) if isinstance(given, Sequence) else [given]
+        found: list[Any] = (
+            list(cast("Sequence[Any]", given)) if isinstance(given, Sequence) else [given]
+        )
         for predicate in found:
             self._check_predicate(word, option, predicate)
         return tuple(found)
@@ -515,7 +516,9 @@ class AgentBuilder:
         if validate is None:
             return ()
         pairs: list[tuple[Predicate, str]] = []
-        given: Iterable[Any] = validate if isinstance(validate, Sequence) else [validate]
+        given: list[Any] = (
+            list(cast("Sequence[Any]", validate)) if isinstance(validate, Sequence) else [validate]
+        )
         for item in given:
             if callable(item):
                 name = getattr(item, "__name__", repr(item))
@@ -535,7 +538,8 @@ class AgentBuilder:
 def _names_in_sight() -> dict[str, Any]:
     """Return the local names of the frames outside, the nearest winning: where classes live."""
     names: dict[str, Any] = {}
-    frame = sys._getframe(2)  # noqa: SLF001 - there is no public way to the caller
+    here = inspect.currentframe()
+    frame = here.f_back if here is not None else None
     while frame is not None:
         if frame.f_locals is not frame.f_globals:
             names = {**frame.f_locals, **names}

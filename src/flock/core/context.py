@@ -141,20 +141,20 @@ class Context:
     """
 
     __slots__ = (
-        "_emit",
-        "_run",
         "agent_identity",
         "artifacts",
         "attempt",
         "clock",
         "correlation_id",
         "depth",
+        "emit_to",
         "emitted",
         "ended_by",
         "fire_time",
         "is_batch",
         "load_history",
         "parent_keys",
+        "run",
         "state",
         "trigger_type",
     )
@@ -170,8 +170,8 @@ class Context:
         trigger_type: str = "direct",
         fire_time: datetime | None = None,
     ) -> None:
-        self._run: Run | None = None
-        self._emit: Callable[[object], None] | None = None
+        self.run: Run | None = None
+        self.emit_to: Callable[[object], None] | None = None
         self.correlation_id = correlation_id
         self.attempt = attempt
         self.agent_identity = agent_identity or _NOBODY
@@ -187,38 +187,10 @@ class Context:
         self.ended_by: Exception | None = None
         self.emitted = 0
 
-    @classmethod
-    def of_run(
-        cls,
-        run: Run,
-        agent_identity: AgentIdentity,
-        clock: Clock,
-        emit: Callable[[object], None] | None,
-    ) -> Context:
-        """Make the context of an attempt of a run; for the scheduler."""
-        ctx = cls.__new__(cls)
-        ctx._run = run
-        ctx._emit = emit
-        ctx.correlation_id = run.correlation_id
-        ctx.attempt = run.attempt
-        ctx.agent_identity = agent_identity
-        ctx.is_batch = run.is_batch
-        ctx.state = {}
-        ctx.artifacts = ()
-        ctx.trigger_type = "artifact" if run.subscription is not None else "direct"
-        ctx.fire_time = None
-        ctx.depth = run.depth
-        ctx.parent_keys = run.parent_keys
-        ctx.clock = clock
-        ctx.load_history = None
-        ctx.ended_by = None
-        ctx.emitted = 0
-        return ctx
-
     @property
     def run_id(self) -> str:
         """Id of the run in hexadecimal, the same for every attempt."""
-        return _NO_RUN if self._run is None else self._run.id
+        return _NO_RUN if self.run is None else self.run.id
 
     @property
     def task_id(self) -> str:
@@ -236,7 +208,7 @@ class Context:
         Returns:
             What the call returned, or had returned in an earlier attempt.
         """
-        run = self._run
+        run = self.run
         if run is not None and run.steps is not None and name in run.steps:
             return run.steps[name]
         value = fn(*args)
@@ -251,9 +223,36 @@ class Context:
         Args:
             delta: A token, a fraction, a message: whatever the observers understand.
         """
-        if self._emit is not None:
-            self._emit(delta)
+        if self.emit_to is not None:
+            self.emit_to(delta)
 
 
 _NOBODY = AgentIdentity("")
 _NO_RUN = "0" * 32
+
+
+def context_of(
+    run: Run,
+    agent_identity: AgentIdentity,
+    clock: Clock,
+    emit_to: Callable[[object], None] | None,
+) -> Context:
+    """Make the context of an attempt of a run; for the scheduler, once per attempt."""
+    ctx = Context.__new__(Context)
+    ctx.run = run
+    ctx.emit_to = emit_to
+    ctx.correlation_id = run.correlation_id
+    ctx.attempt = run.attempt
+    ctx.agent_identity = agent_identity
+    ctx.is_batch = run.is_batch
+    ctx.state = {}
+    ctx.artifacts = ()
+    ctx.trigger_type = "artifact" if run.subscription is not None else "direct"
+    ctx.fire_time = None
+    ctx.depth = run.depth
+    ctx.parent_keys = run.parent_keys
+    ctx.clock = clock
+    ctx.load_history = None
+    ctx.ended_by = None
+    ctx.emitted = 0
+    return ctx

@@ -54,7 +54,7 @@ class FilterConfig:
             if value is not None:
                 object.__setattr__(self, field, frozenset(_several(value)))
         if self.visibility is not None:
-            kinds = frozenset(kind.lower() for kind in _several(self.visibility))
+            kinds = frozenset(str(kind).lower() for kind in _several(self.visibility))
             if not kinds <= _KINDS:
                 msg = (
                     f"unknown kinds of visibility {sorted(kinds - _KINDS)}; there are "

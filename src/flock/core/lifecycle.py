@@ -20,38 +20,73 @@ _LEFT_OUT: Final = "__flock_hook_left_out__"
 class RunHooks(Protocol):
     """What utilities and engines may do around one run; see `AgentComponent`."""
 
-    name: str | None
-    priority: int
+    @property
+    def name(self) -> str | None:
+        """Names the component in logs."""
+        ...
 
-    async def on_initialize(self, agent: Agent, ctx: Context) -> None: ...
+    @property
+    def priority(self) -> int:
+        """Lower runs first."""
+        ...
+
+    async def on_initialize(self, agent: Agent, ctx: Context) -> None:
+        """Prepare the run."""
+        ...
+
     async def on_pre_consume(
         self, agent: Agent, ctx: Context, inputs: list[Artifact]
-    ) -> list[Artifact]: ...
-    async def on_pre_evaluate(
-        self, agent: Agent, ctx: Context, inputs: EvalInputs
-    ) -> EvalInputs: ...
+    ) -> list[Artifact]:
+        """Return the artifacts that the run is to use."""
+        ...
+
+    async def on_pre_evaluate(self, agent: Agent, ctx: Context, inputs: EvalInputs) -> EvalInputs:
+        """Return what is to be evaluated."""
+        ...
+
     async def on_post_evaluate(
         self, agent: Agent, ctx: Context, inputs: EvalInputs, result: EvalResult
-    ) -> EvalResult: ...
-    async def on_post_publish(self, agent: Agent, ctx: Context, artifact: Artifact) -> None: ...
-    async def on_error(self, agent: Agent, ctx: Context, error: BaseException) -> None: ...
-    async def on_terminate(self, agent: Agent, ctx: Context) -> None: ...
+    ) -> EvalResult:
+        """Return the result to go on with."""
+        ...
+
+    async def on_post_publish(self, agent: Agent, ctx: Context, artifact: Artifact) -> None:
+        """Watch an output that was committed."""
+        ...
+
+    async def on_error(self, agent: Agent, ctx: Context, error: BaseException) -> None:
+        """Watch an attempt that failed."""
+        ...
+
+    async def on_terminate(self, agent: Agent, ctx: Context) -> None:
+        """Clean up."""
+        ...
 
 
 class Engine(RunHooks, Protocol):
     """What computes an agent's outputs; see `EngineComponent`."""
 
-    enable_context: bool
+    @property
+    def enable_context(self) -> bool:
+        """Whether `ctx.artifacts` is to hold the history of the workflow."""
+        ...
 
     @property
-    def streams(self) -> bool: ...
+    def streams(self) -> bool:
+        """Whether the engine yields outputs one by one."""
+        ...
 
     async def evaluate(
         self, agent: Agent, ctx: Context, inputs: EvalInputs, output_group: OutputGroup
-    ) -> object: ...
+    ) -> object:
+        """Answer with what the group asks for."""
+        ...
+
     def stream(
         self, agent: Agent, ctx: Context, inputs: EvalInputs, output_group: OutputGroup
-    ) -> AsyncIterator[object]: ...
+    ) -> AsyncIterator[object]:
+        """Yield answers as they are made."""
+        ...
 
 
 def left_out(hook: F) -> F:

@@ -45,7 +45,8 @@ class OutputCheck:
             return None
         for predicate, message in group.validate:
             if not _ask(predicate, artifact, self._agent, "validate"):
-                msg = f"agent {self._agent!r} returned a {artifact.type!r} that is not valid: {message}"
+                what = f"agent {self._agent!r} returned a {artifact.type!r}"
+                msg = f"{what} that is not valid: {message}"
                 raise OutputContractError(msg)
         visibility = artifact.visibility
         if group.visibility is not None and visibility is PUBLIC:

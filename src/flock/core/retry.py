@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any, cast
 
 from flock.core.spans import Span, seconds
 from flock.errors import DeclarationError
 
-RetryOn = type[BaseException] | Sequence[type[BaseException]] | Callable[[Exception], object]
-"""An exception class, several of them, or a predicate of the exception."""
+RetryOn = type[BaseException] | tuple[type[BaseException], ...] | Callable[[Exception], object]
+"""An exception class, a tuple of them, or a predicate of the exception."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,8 @@ class RetryPolicy:
             return False
         if isinstance(self.on, type):
             return isinstance(error, self.on)
-        if isinstance(self.on, Sequence):
-            return isinstance(error, tuple(self.on))
+        if isinstance(self.on, tuple):
+            return isinstance(error, cast("tuple[type[BaseException], ...]", self.on))
         return bool(self.on(error))
 
 
@@ -101,9 +102,9 @@ def retry_policy(attempts: object, backoff: object, on: object) -> RetryPolicy:
             raise ValueError(msg)
         seconds(backoff, "backoff", zero=True)
         backoff = Backoff(initial=backoff)
-    classes = on if isinstance(on, list | tuple) else [on]
     if callable(on) and not isinstance(on, type):
         return RetryPolicy(attempts, backoff, on)
+    classes: list[Any] = list(cast("list[Any]", on)) if isinstance(on, list | tuple) else [on]
     checked: list[type[BaseException]] = []
     for cls in classes:
         if not (isinstance(cls, type) and issubclass(cls, BaseException)):

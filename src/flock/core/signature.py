@@ -152,7 +152,7 @@ def _kind(function: Callable[..., Any]) -> Kind:
     while hasattr(target, "func"):
         target = target.func
     if not (inspect.isfunction(target) or inspect.ismethod(target)):
-        target = getattr(type(target), "__call__", target)  # noqa: B004 - its code is looked at
+        target = getattr(cast("Any", type(target)), "__call__", target)  # noqa: B004 - its code is looked at
     if inspect.isasyncgenfunction(target):
         return "async generator"
     if inspect.iscoroutinefunction(target):
@@ -191,8 +191,8 @@ def _hints(function: Callable[..., Any], names: Mapping[str, Any]) -> dict[str, 
 
 def _parameter(
     parameter: inspect.Parameter,
-    hint: Any,
-    function: Callable[..., Any],  # noqa: ANN401
+    hint: Any,  # noqa: ANN401 - an annotation can be anything
+    function: Callable[..., Any],
 ) -> Parameter | None:
     if parameter.kind in {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
         return None
@@ -246,7 +246,7 @@ def _role(hint: Any) -> tuple[Role | None, tuple[type[BaseModel], ...], bool]:  
         if models is not None and len(set(inner)) == 1:
             return Role.MODELS, models, False
     if _is_sequence(hint):
-        return _role(list[get_args(hint)[0]])  # pyright: ignore[reportInvalidTypeArguments]
+        return _role(list[get_args(hint)[0]])
     return None, (), False
 
 

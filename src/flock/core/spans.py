@@ -26,7 +26,7 @@ def seconds(span: object, what: str, *, zero: bool = False) -> float:
         value = float(span)
     else:
         msg = f"{what} takes a timedelta or a number of seconds, not {span!r}"
-        raise ValueError(msg)  # noqa: TRY004 - one kind of error for every bad declaration
+        raise ValueError(msg)
     if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
         bound = "at least 0" if zero else "more than 0"
         msg = f"{what} must be {bound} seconds, not {span!r}"

@@ -24,6 +24,8 @@ MAX_PAYLOAD: Final = 64 * 1024 * 1024
 
 _MARK: Final = "__flock_type__"
 
+_Codec = tuple[SchemaSerializer, SchemaValidator]
+
 
 class TypeEntry:
     """A model class under its stable name and version, with its canonical JSON.
@@ -39,12 +41,12 @@ class TypeEntry:
         self.cls = cls
         self.name = name
         self.version = version
-        self._codec: tuple[SchemaSerializer, SchemaValidator] | None = None
+        self._codec: _Codec | None = None
 
     def __repr__(self) -> str:
         return f"TypeEntry({self.name!r}, version={self.version})"
 
-    def _codecs(self) -> tuple[SchemaSerializer, SchemaValidator]:
+    def _codecs(self) -> _Codec:
         if self._codec is None:
             if not self.cls.__pydantic_complete__:
                 self.cls.model_rebuild()
@@ -56,7 +58,11 @@ class TypeEntry:
                     SchemaValidator(safe, None, _use_prebuilt=False),
                 )
             else:
-                self._codec = (self.cls.__pydantic_serializer__, self.cls.__pydantic_validator__)
+                validator = self.cls.__pydantic_validator__
+                self._codec = (
+                    self.cls.__pydantic_serializer__,
+                    cast("SchemaValidator", validator),  # or a plugin's, of the same shape
+                )
         return self._codec
 
     def freeze(self, obj: BaseModel) -> bytes:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +21,10 @@ class AgentIdentity:
     name: str
     labels: frozenset[str] = frozenset()
     tenant_id: str | None = None
+
+
+Names = Annotated[AbstractSet[str], AfterValidator(frozenset[str])]
+"""A set of names, given as any set and kept frozen."""
 
 
 class _Visibility(BaseModel):
@@ -48,7 +53,7 @@ class PrivateVisibility(_Visibility):
     """Only the named agents may read it."""
 
     kind: Literal["Private"] = "Private"
-    agents: frozenset[str]
+    agents: Names
 
     def delay_for(self, agent: AgentIdentity) -> float | None:
         """Open at once for the named agents."""
@@ -59,7 +64,7 @@ class LabelledVisibility(_Visibility):
     """Only agents that carry all of these labels may read it."""
 
     kind: Literal["Labelled"] = "Labelled"
-    required_labels: frozenset[str]
+    required_labels: Names
 
     def delay_for(self, agent: AgentIdentity) -> float | None:
         """Open at once for agents with all labels."""

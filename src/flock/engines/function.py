@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Final
 
@@ -77,11 +77,11 @@ class FunctionEngine(EngineComponent):
             async for answer in answers:
                 yield answer
         finally:
-            await answers.aclose()  # pyright: ignore[reportAttributeAccessIssue]
+            await answers.aclose()
 
     async def _iterate(
         self, args: list[object], kwargs: dict[str, object]
-    ) -> AsyncIterator[object]:
+    ) -> AsyncGenerator[object, None]:
         if self._signature.kind == "async generator":
             generator = self._function(*args, **kwargs)
             try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from flock.clock import Clock, as_datetime
 from flock.core.artifacts import Artifact
-from flock.core.context import Context
+from flock.core.context import context_of
 from flock.core.lifecycle import label_of
 from flock.core.system import WorkflowError
 from flock.core.types import registry
@@ -93,22 +93,17 @@ class Attempts:
             if job.ending is not None:
                 await self._interrupted(job)
                 return
-            ctx = job.context = Context.of_run(
+            ctx = job.context = context_of(
                 job, agent.identity, self._clock, partial(self._emit, job) if is_heard else None
             )
             inside.enter(self._orchestrator, "an agent", job)
-            call = job.call
-            if agent.timeout is not None or (call is not None and call.timeout is not None):
+            if agent.timeout is not None or job.call is not None:
                 self._limit_time(job, agent)
             if is_heard:
                 self._tell_started(job)
             if job.depth > self._max_depth:
                 self._check_depth(job)
-            if (
-                self._components.attends_runs
-                and job.subscription is not None
-                and not await self._attended(job, agent)
-            ):
+            if self._components.attends_runs and not await self._attended(job, agent):
                 return
             if agent.reads_history:
                 ctx.load_history = partial(self._load_history, job)
@@ -120,23 +115,18 @@ class Attempts:
             self._succeeded(job, started)
         except asyncio.CancelledError as error:
             await self._cancelled(job, error, started)
-        except Exception as error:
-            if job.is_committed:
-                logger.exception("What followed the commit of agent %r failed", job.agent)
-                self._succeeded(job, started)
-            elif job.ending is not None:
-                await self._interrupted(job)
-            else:
-                await self._failed(job, error)
+        except Exception as error:  # noqa: BLE001 - the boundary of one run
+            await self._raised(job, error, started)
         finally:
             self.free(job)
 
-    # --- before ----------------------------------------------------------------------------------
+    # --- before ---
 
     def _limit_time(self, job: Job, agent: Agent) -> None:
         timeout = job.call.timeout if job.call is not None else None
         timeout = agent.timeout if timeout is None else timeout
-        assert timeout is not None
+        if timeout is None:
+            return
         error = RunTimeout(
             f"agent {agent.name!r} did not finish within its timeout of {timeout:g} seconds"
         )
@@ -161,6 +151,8 @@ class Attempts:
 
     async def _attended(self, job: Job, agent: Agent) -> bool:
         """Ask and tell the components about a run that begins; False if it is not to."""
+        if job.subscription is None:
+            return True
         for component in self._components.having["on_before_agent_schedule"]:
             try:
                 chosen = await component.on_before_agent_schedule(
@@ -196,7 +188,7 @@ class Attempts:
             job.context.correlation_id = job.correlation_id
             job.context.depth = job.depth
 
-    # --- commit ----------------------------------------------------------------------------------
+    # --- commit ---
 
     async def _commit(self, job: Job, outputs: list[Artifact]) -> list[Artifact]:
         """Commit a run's outputs and close its deliveries."""
@@ -228,7 +220,7 @@ class Attempts:
         job.outputs = [*job.outputs, *committed]
         return committed
 
-    # --- how it ends -------------------------------------------------------------------------------
+    # --- how it ends ---
 
     def _succeeded(self, job: Job, started: float) -> None:
         if self._events.is_heard:
@@ -314,6 +306,16 @@ class Attempts:
                 logger.exception("A failed run of agent %r could not be put away", job.agent)
         self._ended(job)
 
+    async def _raised(self, job: Job, error: Exception, started: float) -> None:
+        """End an attempt that raised."""
+        if job.is_committed:
+            logger.error("What followed the commit of agent %r failed", job.agent, exc_info=error)
+            self._succeeded(job, started)
+        elif job.ending is not None:
+            await self._interrupted(job)
+        else:
+            await self._failed(job, error)
+
     async def _cancelled(self, job: Job, error: asyncio.CancelledError, started: float) -> None:
         """End an attempt whose task was cancelled."""
         if job.is_committed:
@@ -370,7 +372,7 @@ class Attempts:
         job.task = None
         job.context = None
 
-    # --- telling -----------------------------------------------------------------------------------
+    # --- telling ---
 
     def _emit(self, job: Job, delta: object) -> None:
         now = as_datetime(self._now())

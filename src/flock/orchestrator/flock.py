@@ -30,12 +30,12 @@ from flock.orchestrator.component_runner import ComponentRunner
 from flock.orchestrator.events import BoardIdle, EventBus, EventStream, WorkflowIdle
 from flock.orchestrator.history import default_provider, load_history
 from flock.orchestrator.idle import Idle, IdleReport, IdleSignal
+from flock.orchestrator.job import Call, Job
 from flock.orchestrator.lifecycle_manager import LifecycleManager
 from flock.orchestrator.matcher import Matcher
 from flock.orchestrator.outcomes import Outcomes
 from flock.orchestrator.publisher import Publisher
 from flock.orchestrator.router import BATCHES, WINDOWS, Router
-from flock.orchestrator.job import Call, Job
 from flock.orchestrator.scheduler import Scheduler
 from flock.orchestrator.tracing import TracingManager
 from flock.store.memory import InMemoryBlackboardStore
@@ -114,7 +114,10 @@ class Flock:
                 msg = f"{what} must be a whole number from 1, not {limit!r}"
                 raise DeclarationError(msg)
         if isinstance(store, str):
-            msg = f"the store {store!r} comes with a later version; leave it out to keep the board in memory"
+            msg = (
+                f"the store {store!r} comes with a later version; leave it out to keep the board "
+                "in memory"
+            )
             raise NotYetAvailable(msg)
         self.model = model
         self.name = name
@@ -190,7 +193,7 @@ class Flock:
     def __repr__(self) -> str:
         return f"Flock({self.name!r}, {len(self._agents)} agents, {self._state})"
 
-    # --- declaring ---------------------------------------------------------------------------
+    # --- declaring ---
 
     def agent(self, name: str) -> AgentBuilder:
         """Declare an agent.
@@ -205,7 +208,10 @@ class Flock:
             msg = f"no agent may be called {name!r}: that is who publishes from outside"
             raise DeclarationError(msg)
         if name in self._agents:
-            msg = f"there is an agent {name!r} already; choose another name, or change it with what agent() returned"
+            msg = (
+                f"there is an agent {name!r} already; choose another name, or change it with what "
+                "agent() returned"
+            )
             raise DeclarationError(msg)
         agent = self._agents[name] = Agent(name, self._make_engine)
         self._unsettle()
@@ -244,7 +250,7 @@ class Flock:
         self._components.add(component)
         return self
 
-    # --- opening and closing -------------------------------------------------------------------
+    # --- opening and closing ---
 
     async def __aenter__(self) -> Self:
         await self._open()
@@ -366,7 +372,7 @@ class Flock:
             raise DeclarationError(msg)
         return DSPyEngine(self.model)
 
-    # --- publishing ------------------------------------------------------------------------------
+    # --- publishing ---
 
     async def publish(
         self,
@@ -491,7 +497,7 @@ class Flock:
             await asyncio.sleep(0)
         return 0
 
-    # --- waiting -----------------------------------------------------------------------------------
+    # --- waiting ---
 
     async def run_until_idle(
         self, *, timeout: Span | None = None, raise_on_error: bool = False
@@ -538,7 +544,7 @@ class Flock:
         await self._open()
         return self._router.flush()
 
-    # --- calling an agent directly -------------------------------------------------------------------
+    # --- calling an agent directly ---
 
     async def arun(self, agent: Agent | AgentBuilder | str, *inputs: object) -> list[Artifact]:
         """Run one agent exactly once over these inputs.
@@ -685,7 +691,7 @@ class Flock:
             raise NotFound(msg)
         return found
 
-    # --- workflows -----------------------------------------------------------------------------------
+    # --- workflows ---
 
     async def status(self, correlation_id: str) -> WorkflowStatus:
         """Return what a workflow is doing."""
@@ -698,10 +704,12 @@ class Flock:
             FilterConfig(correlation_id=workflow), limit=0
         )
         state: Literal["running", "waiting", "idle", "unknown"] = "unknown"
-        if self._idle.open_in(workflow):
+        if jobs:
             state = "running"
         elif waiting:
             state = "waiting"
+        elif self._idle.open_in(workflow):
+            state = "running"
         elif artifacts:
             state = "idle"
         return WorkflowStatus(workflow, state, running, len(jobs) - running, waiting, artifacts)
@@ -755,7 +763,7 @@ class Flock:
             run=run,
         )
 
-    # --- watching ------------------------------------------------------------------------------------
+    # --- watching ---
 
     def events(self, correlation_id: str | None = None, after: object = None) -> EventStream:
         """Return what happens from now on, as typed events.
@@ -773,7 +781,7 @@ class Flock:
         """Open one OpenTelemetry span around everything inside."""
         return self._tracing.traced_run(name, self.name)
 
-    # --- verbs whose machinery comes later -------------------------------------------------------------
+    # --- verbs whose machinery comes later ---
 
     async def run_until(self, condition: object, *, timeout: Span | None = None) -> NoReturn:
         """Wait until a condition holds. Comes with a later version."""
@@ -794,7 +802,7 @@ class Flock:
         del correlation_id
         _later("resume")
 
-    # --- wiring ----------------------------------------------------------------------------------------
+    # --- wiring ---
 
     def _on_zero(self) -> None:
         self._signal.on_zero()

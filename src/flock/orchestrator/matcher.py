@@ -61,27 +61,26 @@ class Matcher:
         if routes is None:
             return
         served: Agent | None = None
-        producer = artifact.produced_by
-        is_public = artifact.visibility is PUBLIC
-        for subscription, agent, is_gated, has_filters, entry in routes:
-            name = agent.name
-            if (not is_gated and agent is served) or name == without:
+        for route in routes:
+            subscription, agent, is_gated, has_filters, entry = route
+            if (not is_gated and agent is served) or agent.name == without:
                 continue
-            opens_at = 0.0
-            if producer == name:
-                if agent.skips_own_output:
-                    continue
-            elif not is_public:
-                delay = artifact.visibility.delay_for(agent.identity)
-                if delay is None:
-                    continue
-                if delay:
-                    opens_at = artifact.created + delay
-            if has_filters and not _passes(artifact, subscription, entry):
+            opens_at = _opens_at(artifact, agent)
+            if opens_at is None or (has_filters and not _passes(artifact, subscription, entry)):
                 continue
             found.append(Delivery(artifact, subscription, opens_at))
             if not is_gated:
                 served = agent
+
+
+def _opens_at(artifact: Artifact, agent: Agent) -> float | None:
+    """Return from when an agent may use an artifact: 0 for at once, None for never."""
+    if artifact.produced_by == agent.name:
+        return None if agent.skips_own_output else 0.0
+    if artifact.visibility is PUBLIC:
+        return 0.0
+    delay = artifact.visibility.delay_for(agent.identity)
+    return artifact.created + delay if delay else delay
 
 
 def _passes(artifact: Artifact, subscription: Subscription, entry: TypeEntry) -> bool:

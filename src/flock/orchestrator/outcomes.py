@@ -16,8 +16,8 @@ from flock.core.system import GroupExpired, WorkflowError
 from flock.core.types import registry
 from flock.core.visibility import AgentIdentity, Visibility, narrowest
 from flock.errors import PublishError
-from flock.orchestrator.failures import ComponentFailed, text_of
 from flock.orchestrator.events import DeadLettered, EventBus, GroupSkipped, JoinExpired
+from flock.orchestrator.failures import ComponentFailed, text_of
 from flock.store.protocol import BlackboardStore, Commit, DeadLetter
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from flock.core.subscription import Subscription
     from flock.orchestrator.gates.join import Group
     from flock.orchestrator.idle import Idle
-    from flock.orchestrator.publisher import Publisher
     from flock.orchestrator.job import Call, Job
+    from flock.orchestrator.publisher import Publisher
 
 logger = logging.getLogger(__name__)
 

@@ -188,7 +188,7 @@ class Publisher:
             if seen is None:
                 silent.add(artifact.key)
             else:
-                artifact = seen  # noqa: PLW2901 - the next component sees what this one made
+                artifact = seen
         return artifact
 
 
@@ -209,7 +209,10 @@ def _parsed(fields: dict[str, Any]) -> BaseModel:
         version = rest.pop("version", None)
         payload = rest.pop("payload")
         if rest:
-            msg = f"a published dict with 'payload' has no other fields than 'type' and 'version', not {sorted(rest)}"
+            msg = (
+                "a published dict with 'payload' has no other fields than 'type' and 'version', "
+                f"not {sorted(rest)}"
+            )
             raise PublishError(msg)
         return entry.parse(payload, version)
     return entry.parse(rest)
@@ -257,6 +260,9 @@ def _identifier(value: object) -> str:
 
 def _checked_visibility(visibility: object) -> Visibility:
     if not hasattr(visibility, "delay_for"):
-        msg = f"visibility takes a Visibility such as PrivateVisibility(agents={{...}}), not {visibility!r}"
+        msg = (
+            "visibility takes a Visibility such as PrivateVisibility(agents={...}), not "
+            f"{visibility!r}"
+        )
         raise PublishError(msg)
     return as_public(cast("Visibility", visibility))

@@ -16,8 +16,8 @@ from flock.core.artifacts import new_key
 from flock.core.delivery import Delivery, Run
 from flock.core.lifecycle import label_of
 from flock.orchestrator import inside
-from flock.orchestrator.failures import ComponentFailed
 from flock.orchestrator.events import BatchFlushed, DeliveryWaiting, EventBus, GroupSkipped
+from flock.orchestrator.failures import ComponentFailed
 from flock.orchestrator.gates.all_of import AllOf
 from flock.orchestrator.gates.batch import Batch
 from flock.orchestrator.gates.join import Group, Join, canonical
@@ -119,7 +119,7 @@ class Router:
         self._to_ask: deque[Delivery] = deque()
         self._asking: asyncio.Task[None] | None = None
 
-    # --- the way in ----------------------------------------------------------------------------
+    # --- the way in ---
 
     async def deliver(self, deliveries: Iterable[Delivery]) -> None:
         """Take deliveries that were just committed on their way."""
@@ -163,7 +163,7 @@ class Router:
                 )
         return rest
 
-    # --- components that decide over a delivery ------------------------------------------------
+    # --- components that decide over a delivery ---
 
     def on_run_end(self) -> None:
         """Ask again about what was deferred."""
@@ -245,7 +245,7 @@ class Router:
         run = Run(key, delivery.agent, delivery.subscription, (delivery,), [delivery.artifact])
         await self._outcomes.bury(run, error)
 
-    # --- gates -----------------------------------------------------------------------------------
+    # --- gates ---
 
     async def _gather(self, delivery: Delivery) -> None:
         subscription = delivery.subscription
@@ -319,7 +319,7 @@ class Router:
         artifacts = [delivery.artifact for delivery in group]
         self._scheduler.submit(gate.agent, gate.subscription, group, artifacts, is_batch=is_batch)
 
-    # --- batches -----------------------------------------------------------------------------------
+    # --- batches ---
 
     def flush(self) -> int:
         """Run what partial batches hold; return how many were."""
@@ -349,7 +349,7 @@ class Router:
             gate.batch_deadline = None
             self._idle.end(BATCHES)
 
-    # --- join windows ----------------------------------------------------------------------------------
+    # --- join windows ---
 
     def _watch_window(self, gate: Gate, join: Join) -> None:
         """Keep one deadline for the oldest open group of a join."""
@@ -390,7 +390,7 @@ class Router:
         if _runs_expired(gate.subscription):
             await self._proceed(gate, deliveries)
 
-    # --- waiting -----------------------------------------------------------------------------------------
+    # --- waiting ---
 
     def _wait_until_open(self, delivery: Delivery) -> None:
         self._idle.begin(delivery.artifact.correlation_id)
@@ -485,7 +485,7 @@ def _runs_expired(subscription: Subscription) -> bool:
     return subscription.join is not None and subscription.join.on_expired == "run"
 
 
-class _naming:  # noqa: N801 - reads as a word: `with _naming(...)`
+class _naming:
     """Turn a component's error into one that names the component, its hook and the agent."""
 
     def __init__(self, component: object, hook: str, agent: Agent) -> None:

@@ -7,7 +7,7 @@ import heapq
 import itertools
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextvars import Context as Variables
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -69,7 +69,7 @@ class Scheduler:
         attempts.free = self.free
         attempts.jobs = self._jobs
 
-    # --- the life of the scheduler -----------------------------------------------------------
+    # --- the life of the scheduler ---
 
     def start(self, variables: Variables) -> None:
         """Begin on the running event loop; `variables` is what agents' tasks see."""
@@ -119,7 +119,7 @@ class Scheduler:
         tasks = (job.task for job in self._jobs)
         return [task for task in tasks if task is not None and task is not current]
 
-    # --- queueing ------------------------------------------------------------------------------
+    # --- queueing ---
 
     def submit(
         self,
@@ -203,7 +203,7 @@ class Scheduler:
         """Return the runs that have not ended, of one workflow if it is named."""
         return [job for job in self._jobs if workflow is None or job.correlation_id == workflow]
 
-    # --- ending from outside ---------------------------------------------------------------------
+    # --- ending from outside ---
 
     def end(self, job: Job, why: Ending, error: Exception | None = None) -> None:
         """End a run from outside, wherever it is.
@@ -235,7 +235,7 @@ class Scheduler:
         if waiting:
             await asyncio.wait(waiting, timeout=_PATIENCE)
 
-    # --- from ready to running ---------------------------------------------------------------------
+    # --- from ready to running ---
 
     def enqueue(self, job: Job) -> None:
         """Let a run wait for its slots, or take its caller's."""

@@ -30,7 +30,7 @@ class TracingManager:
             name: Name of the span, and its attribute `flock.workflow`.
             flock_id: Its attribute `flock.orchestrator_id`.
         """
-        from opentelemetry import trace  # noqa: PLC0415 - costs a quarter of `import flock`
+        from opentelemetry import trace
 
         tracer = trace.get_tracer(__name__)
         before = self.current_workflow_span

@@ -22,7 +22,7 @@ from flock.store.protocol import ArtifactSummary, Commit, ConsumptionRecord, Dea
 from flock.store.rows import Row, artifact_of, row_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence, ValuesView
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from flock.core.delivery import Delivery
@@ -72,24 +72,7 @@ class InMemoryBlackboardStore:
         Raises:
             StoreError: An artifact is on the board already.
         """
-        known = self._seq_by_key
-        for artifact in commit.artifacts:
-            if artifact.key in known:
-                msg = f"artifact {artifact.id} is on the board already"
-                raise StoreError(msg)
-        for artifact in commit.artifacts:
-            seq = len(self._before_in_workflow) + 1
-            set_seq(artifact, seq)
-            self._rows.append(row_of(artifact))
-            known[artifact.key] = seq
-            same_type = self._by_type.get(artifact.entry.name)
-            if same_type is None:
-                same_type = self._by_type[artifact.entry.name] = array("q")
-            same_type.append(seq)
-            workflow = artifact.correlation_id
-            self._before_in_workflow.append(self._last_of_workflow.get(workflow, 0))
-            self._last_of_workflow[workflow] = seq
-        self._count += len(commit.artifacts)
+        self._add(commit.artifacts)
         for delivery in commit.closed:
             delivery.is_open = False
             self._open.pop(delivery, None)
@@ -107,6 +90,25 @@ class InMemoryBlackboardStore:
         if self._watchers:
             for watcher in self._watchers:
                 watcher.offer(commit.artifacts)
+
+    def _add(self, artifacts: Sequence[Artifact]) -> None:
+        for artifact in artifacts:
+            if artifact.key in self._seq_by_key:
+                msg = f"artifact {artifact.id} is on the board already"
+                raise StoreError(msg)
+        for artifact in artifacts:
+            seq = len(self._before_in_workflow) + 1
+            set_seq(artifact, seq)
+            self._rows.append(row_of(artifact))
+            self._seq_by_key[artifact.key] = seq
+            same_type = self._by_type.get(artifact.entry.name)
+            if same_type is None:
+                same_type = self._by_type[artifact.entry.name] = array("q")
+            same_type.append(seq)
+            workflow = artifact.correlation_id
+            self._before_in_workflow.append(self._last_of_workflow.get(workflow, 0))
+            self._last_of_workflow[workflow] = seq
+        self._count += len(artifacts)
 
     async def open_deliveries(self) -> builtins.list[Delivery]:
         """Return what is still open, in board order."""
@@ -249,7 +251,7 @@ class InMemoryBlackboardStore:
         self._watchers.add(watcher)
         return watcher
 
-    def _candidates(self, where: FilterConfig) -> tuple[Sequence[int] | ValuesView[int], bool]:
+    def _candidates(self, where: FilterConfig) -> tuple[Sequence[int], bool]:
         """Return the shortest run of positions that holds all that is asked for, in order.
 
         Also whether all of them are asked for, so that none need be looked at.
@@ -260,7 +262,12 @@ class InMemoryBlackboardStore:
         if where.type_names is not None:
             lists = [self._by_type.get(str(name), array("q")) for name in where.type_names]
             return (lists[0] if len(lists) == 1 else sorted(chain(*lists))), is_exact
-        return self._seq_by_key.values(), is_exact
+        return self._everything(), is_exact
+
+    def _everything(self) -> Sequence[int]:
+        if self._count == len(self._rows):
+            return range(1, self._count + 1)
+        return [*self._seq_by_key.values()]
 
     def _candidates_are_exact(self, where: FilterConfig) -> bool:
         others = (where.produced_by, where.tags, where.visibility, where.start, where.end)

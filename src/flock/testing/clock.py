@@ -6,7 +6,7 @@ import asyncio
 import heapq
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -75,7 +75,7 @@ class ManualClock:
         return timer
 
     @contextmanager
-    def working(self) -> Iterator[None]:
+    def working(self) -> Generator[None]:
         """Mark that a thread works while inside, so that time does not move by itself."""
         with self._lock:
             self._working += 1
@@ -141,7 +141,7 @@ class ManualClock:
         while (due := self._next_due()) is not None and due <= self._now:
             _fire(heapq.heappop(self._timers)[2])
 
-    # --- autojump --------------------------------------------------------------------------
+    # --- autojump ---
 
     def _start_watching(self) -> None:
         loop = asyncio.get_running_loop()

@@ -64,19 +64,25 @@ class ScriptedEngine(EngineComponent):
         elif number < len(self._answers):
             answer = self._answers[number]
         else:
-            msg = f"agent {agent.name!r} was called {number + 1} times, and its script has {number} answers"
+            msg = (
+                f"agent {agent.name!r} was called {number + 1} times, and its script has "
+                f"{len(self._answers)} answers"
+            )
             raise AssertionError(msg)
         if isinstance(answer, BaseException):
-            raise answer
-        if isinstance(answer, type) and issubclass(answer, BaseException):
             raise answer
         return answer
 
 
 async def _pass(clock: Clock, span: float) -> None:
     """Wait until a clock has moved by so many seconds."""
-    done = asyncio.get_running_loop().create_future()
-    timer = clock.call_at(clock.time() + span, lambda: done.done() or done.set_result(None))
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def end() -> None:
+        if not done.done():
+            done.set_result(None)
+
+    timer = clock.call_at(clock.time() + span, end)
     try:
         await done
     finally:

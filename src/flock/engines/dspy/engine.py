@@ -50,7 +50,7 @@ class DSPyEngine(EngineComponent):
                 f"only has {OFFLINE_MODEL!r}; compute the agent with calls(fn) or with_engines()"
             )
             raise EngineError(msg)
-        from flock.engines.dspy.sample import sample  # noqa: PLC0415 - only where it is used
+        from flock.engines.dspy.sample import sample
 
         answers: list[BaseModel] = []
         for spec in output_group.outputs:

@@ -119,7 +119,7 @@ class _Reference(Source):
 
 _Read: TypeAlias = Callable[[Reader, Schema, Where], Source]
 
-# --- schemas of values ------------------------------------------------------------------
+# --- schemas of values ---
 
 
 def _any(reader: Reader, schema: Schema, where: Where) -> Source:
@@ -164,7 +164,7 @@ def _json(reader: Reader, schema: Schema, where: Where) -> Source:
     return Computed(lambda n, attempt: to_json(inner.pick(n, attempt)).decode(), inner.count)
 
 
-# --- schemas of containers --------------------------------------------------------------
+# --- schemas of containers ---
 
 
 def _lengths(schema: Schema) -> Lengths:
@@ -215,7 +215,7 @@ def _tuple(reader: Reader, schema: Schema, where: Where) -> Source:
     return Positions(parts, flat)
 
 
-# --- schemas around others --------------------------------------------------------------
+# --- schemas around others ---
 
 
 def _defined(reader: Reader, schema: Schema, where: Where) -> Source:
