@@ -41,7 +41,7 @@ class Figure:
     Attributes:
         name: The row's name.
         value: The figure the target is about; a ratio unless ``unit`` names something else.
-        unit: What ``value`` counts: "" for a ratio, else "µs", "ms", "B" or "MB".
+        unit: What ``value`` counts: "" for a ratio, else "µs", "ms", "B", "MB" or "objects".
         rate: Runs (or inputs) per second, where the scenario has a rate.
         beside: What was measured alternately with it, in the unit of ``rate`` or ``value``.
         beside_name: What that was: the floor, or a simpler scenario.

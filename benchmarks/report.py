@@ -122,5 +122,5 @@ def _beside(figure: Figure) -> str:
 
 
 def _value(figure: Figure) -> str:
-    decimals = 2 if not figure.unit else 0 if figure.unit in {"B", "µs"} else 1
+    decimals = 2 if not figure.unit else 0 if figure.unit in {"B", "µs", "objects"} else 1
     return f"{figure.value:,.{decimals}f} {figure.unit}".rstrip()

@@ -1,82 +1,90 @@
-"""Flock: an async, declarative blackboard for multi-agent systems."""
+"""Flock: an async, declarative blackboard for multi-agent systems.
+
+The public names are loaded on first use (PEP 562), so that `import flock` costs next to
+nothing in programs that only sometimes need it.
+"""
 
 from __future__ import annotations
 
-from flock.clock import Clock, SystemClock
-from flock.components.agent import AgentComponent
-from flock.components.orchestrator import (
-    CollectionResult,
-    OrchestratorComponent,
-    ScheduleDecision,
-)
-from flock.core.agent import Agent
-from flock.core.artifacts import Artifact
-from flock.core.builder import AgentBuilder
-from flock.core.context import Context, ContextProvider, ContextRequest, EvalInputs, EvalResult
-from flock.core.filters import FilterConfig
-from flock.core.outputs import OutputGroup, OutputSpec
-from flock.core.retry import Backoff
-from flock.core.subscription import BatchSpec, JoinSpec, Subscription
-from flock.core.system import GroupExpired, WorkflowError
-from flock.core.types import flock_type, upcasts
-from flock.core.visibility import (
-    AfterVisibility,
-    AgentIdentity,
-    LabelledVisibility,
-    PrivateVisibility,
-    PublicVisibility,
-    TenantVisibility,
-    Visibility,
-)
-from flock.engines.base import EngineComponent
-from flock.engines.dspy import DSPyEngine
-from flock.errors import (
-    DeclarationError,
-    EngineError,
-    FlockError,
-    LoopLimitExceeded,
-    NotFound,
-    NotIdle,
-    NotYetAvailable,
-    OutputContractError,
-    PublishError,
-    RunError,
-    RunTimeout,
-    SchemaTooNew,
-    StoreError,
-    StoreLocked,
-    TypeRegistryError,
-    UpcastError,
-)
-from flock.orchestrator.events import (
-    ArtifactPublished,
-    BatchFlushed,
-    BoardIdle,
-    DeadLettered,
-    DeliveryWaiting,
-    Event,
-    EventsMissed,
-    EventStream,
-    GroupSkipped,
-    JoinExpired,
-    RunCancelled,
-    RunEmitted,
-    RunFailed,
-    RunQueued,
-    RunRetrying,
-    RunStarted,
-    RunSucceeded,
-    WorkflowIdle,
-)
-from flock.orchestrator.flock import Flock, WorkflowStatus
-from flock.orchestrator.idle import IdleReport
-from flock.store.memory import InMemoryBlackboardStore
-from flock.store.protocol import (
-    ArtifactSummary,
-    BlackboardStore,
-    ConsumptionRecord,
-    DeadLetter,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flock.clock import Clock, SystemClock
+    from flock.components.agent import AgentComponent
+    from flock.components.orchestrator import (
+        CollectionResult,
+        OrchestratorComponent,
+        ScheduleDecision,
+    )
+    from flock.core.agent import Agent
+    from flock.core.artifacts import Artifact
+    from flock.core.builder import AgentBuilder
+    from flock.core.context import Context, ContextProvider, ContextRequest, EvalInputs, EvalResult
+    from flock.core.filters import FilterConfig
+    from flock.core.outputs import OutputGroup, OutputSpec
+    from flock.core.retry import Backoff
+    from flock.core.subscription import BatchSpec, JoinSpec, Subscription
+    from flock.core.system import GroupExpired, WorkflowError
+    from flock.core.types import flock_type, upcasts
+    from flock.core.visibility import (
+        AfterVisibility,
+        AgentIdentity,
+        LabelledVisibility,
+        PrivateVisibility,
+        PublicVisibility,
+        TenantVisibility,
+        Visibility,
+    )
+    from flock.engines.base import EngineComponent
+    from flock.engines.dspy import DSPyEngine
+    from flock.errors import (
+        DeclarationError,
+        EngineError,
+        FlockError,
+        LoopLimitExceeded,
+        NotFound,
+        NotIdle,
+        NotYetAvailable,
+        OutputContractError,
+        PublishError,
+        RunError,
+        RunTimeout,
+        SchemaTooNew,
+        StoreError,
+        StoreLocked,
+        TypeRegistryError,
+        UpcastError,
+    )
+    from flock.orchestrator.events import (
+        ArtifactPublished,
+        BatchFlushed,
+        BoardIdle,
+        DeadLettered,
+        DeliveryWaiting,
+        Event,
+        EventsMissed,
+        EventStream,
+        GroupSkipped,
+        JoinExpired,
+        RunCancelled,
+        RunEmitted,
+        RunFailed,
+        RunQueued,
+        RunRetrying,
+        RunStarted,
+        RunSucceeded,
+        WorkflowIdle,
+    )
+    from flock.orchestrator.flock import Flock, WorkflowStatus
+    from flock.orchestrator.idle import IdleReport
+    from flock.store.memory import InMemoryBlackboardStore
+    from flock.store.protocol import (
+        ArtifactSummary,
+        BlackboardStore,
+        ConsumptionRecord,
+        DeadLetter,
+    )
 
 __version__ = "0.1.0"
 
@@ -158,3 +166,120 @@ __all__ = [
     "flock_type",
     "upcasts",
 ]
+
+_MODULES = {
+    "flock.clock": (
+        "Clock",
+        "SystemClock",
+    ),
+    "flock.components.agent": ("AgentComponent",),
+    "flock.components.orchestrator": (
+        "CollectionResult",
+        "OrchestratorComponent",
+        "ScheduleDecision",
+    ),
+    "flock.core.agent": ("Agent",),
+    "flock.core.artifacts": ("Artifact",),
+    "flock.core.builder": ("AgentBuilder",),
+    "flock.core.context": (
+        "Context",
+        "ContextProvider",
+        "ContextRequest",
+        "EvalInputs",
+        "EvalResult",
+    ),
+    "flock.core.filters": ("FilterConfig",),
+    "flock.core.outputs": (
+        "OutputGroup",
+        "OutputSpec",
+    ),
+    "flock.core.retry": ("Backoff",),
+    "flock.core.subscription": (
+        "BatchSpec",
+        "JoinSpec",
+        "Subscription",
+    ),
+    "flock.core.system": (
+        "GroupExpired",
+        "WorkflowError",
+    ),
+    "flock.core.types": (
+        "flock_type",
+        "upcasts",
+    ),
+    "flock.core.visibility": (
+        "AfterVisibility",
+        "AgentIdentity",
+        "LabelledVisibility",
+        "PrivateVisibility",
+        "PublicVisibility",
+        "TenantVisibility",
+        "Visibility",
+    ),
+    "flock.engines.base": ("EngineComponent",),
+    "flock.engines.dspy": ("DSPyEngine",),
+    "flock.errors": (
+        "DeclarationError",
+        "EngineError",
+        "FlockError",
+        "LoopLimitExceeded",
+        "NotFound",
+        "NotIdle",
+        "NotYetAvailable",
+        "OutputContractError",
+        "PublishError",
+        "RunError",
+        "RunTimeout",
+        "SchemaTooNew",
+        "StoreError",
+        "StoreLocked",
+        "TypeRegistryError",
+        "UpcastError",
+    ),
+    "flock.orchestrator.events": (
+        "ArtifactPublished",
+        "BatchFlushed",
+        "BoardIdle",
+        "DeadLettered",
+        "DeliveryWaiting",
+        "Event",
+        "EventStream",
+        "EventsMissed",
+        "GroupSkipped",
+        "JoinExpired",
+        "RunCancelled",
+        "RunEmitted",
+        "RunFailed",
+        "RunQueued",
+        "RunRetrying",
+        "RunStarted",
+        "RunSucceeded",
+        "WorkflowIdle",
+    ),
+    "flock.orchestrator.flock": (
+        "Flock",
+        "WorkflowStatus",
+    ),
+    "flock.orchestrator.idle": ("IdleReport",),
+    "flock.store.memory": ("InMemoryBlackboardStore",),
+    "flock.store.protocol": (
+        "ArtifactSummary",
+        "BlackboardStore",
+        "ConsumptionRecord",
+        "DeadLetter",
+    ),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+    home = _HOMES.get(name)
+    if home is None:
+        msg = f"module 'flock' has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

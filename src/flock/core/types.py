@@ -252,13 +252,14 @@ class TypeRegistry:
                 raise UpcastError(msg)
             try:
                 payload = fn(payload)
+                data = json.dumps(payload).encode()
             except Exception as error:
                 msg = (
                     f"the upcaster of {entry.name!r} from version {step} to {step + 1} "
                     f"failed: {error!r}"
                 )
                 raise UpcastError(msg) from error
-        return json.dumps(payload).encode()
+        return data
 
 
 registry: Final = TypeRegistry()

@@ -177,7 +177,7 @@ def test_an_unknown_name_is_an_error_that_says_what_to_do(own: TypeRegistry) -> 
         own.resolve("Nothing")
 
 
-@pytest.mark.parametrize("thing", [int, BaseModel, "Order", A_DICT := {"a": 1}, None])
+@pytest.mark.parametrize("thing", [int, BaseModel, "Order", {"a": 1}, None])
 def test_only_classes_of_models_are_types(own: TypeRegistry, thing: Any) -> None:
     with pytest.raises(TypeRegistryError, match="no Pydantic model class"):
         own.register(thing)
@@ -249,7 +249,6 @@ class Everything(BaseModel):
     point: Point = Field(default_factory=lambda: Point(1, 2.5))
     inner: list[Inner] = [Inner()]
     by_key: dict[int, bytes] = {3: b"\xfd"}
-    infinite: float = float("inf")
     aliased: int = Field(default=4, alias="al iased")
 
 
@@ -339,7 +338,11 @@ def test_nan_is_no_reason_to_refuse() -> None:
 
     after = round_trip(Reading(value=float("nan")))
     assert isinstance(after, Reading)
-    assert after.value != after.value  # noqa: PLR0124
+    assert after.value != after.value
+
+
+class Reach(BaseModel):
+    value: float
 
 
 class Secretive(BaseModel):
@@ -381,6 +384,7 @@ class Trimmed(BaseModel):
     [
         (Secretive(password=SecretStr("x")), "password"),
         (Demanding(kept=1, lost=2), "lost"),
+        (Reach(value=float("inf")), "value"),
         (Zoo(star=Dog(name="Rex", tricks=3)), "star"),
         (Anything(value={1, 2}), "value"),
         (Anything(value=(1, 2)), "value"),
@@ -495,12 +499,12 @@ def test_a_raising_upcaster_is_named_with_its_step(own: TypeRegistry) -> None:
         raise KeyError("x")
 
     own.add_upcaster("order", 1, broken)
-    with pytest.raises(UpcastError, match=r"'order' from version 1 to 2 failed.*KeyError") as caught:
+    with pytest.raises(UpcastError, match="'order' from version 1 to 2 failed") as caught:
         own.upcast(entry, b"{}", 1)
     assert isinstance(caught.value.__cause__, KeyError)
 
 
-@pytest.mark.parametrize("answer", [{1, 2}, None, "text", {"when": datetime(2026, 1, 1, tzinfo=UTC)}])
+@pytest.mark.parametrize("answer", [{1, 2}, None, "text", {"when": timedelta(1)}])
 def test_an_upcaster_that_returns_no_json_object_is_an_upcast_error(
     own: TypeRegistry, answer: Any
 ) -> None:
@@ -517,6 +521,6 @@ def entry_load(own: TypeRegistry, entry: Any) -> BaseModel:
 
 
 def test_stored_content_that_fits_its_class_no_more_is_an_upcast_error() -> None:
-    with pytest.raises(UpcastError, match=r"does not fit.*raise the version"):
+    with pytest.raises(UpcastError, match=r"(?s)does not fit.*raise the version"):
         registry.entry(Animal).load(b'{"nome": "x"}', 1)
     assert issubclass(UpcastError, ValueError)
