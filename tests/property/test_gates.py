@@ -5,7 +5,6 @@ every step.
 """
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -28,11 +27,9 @@ from flock.orchestrator.gates.join import Join
 from tests.unit.support import A, B, C, delivery, subscription
 
 Types = list[type[BaseModel]]
-Chosen = Callable[[Delivery], bool]
 
-TYPES = st.sampled_from([A, B, C])
-DECLARED = st.lists(TYPES, min_size=2, max_size=4)
-STEPS = settings(max_examples=100, stateful_step_count=60)
+DECLARED = st.lists(st.sampled_from([A, B, C]), min_size=2, max_size=4)
+STEPS = settings(max_examples=60, stateful_step_count=40)
 
 
 def type_of(waiting: Delivery) -> type[BaseModel]:
@@ -107,31 +104,29 @@ class AllOfMachine(Waits):
                 return group
         return None
 
-    @rule(model=TYPES)
-    def a_loose_root_arrives(self, model: type[BaseModel]) -> None:
-        self.arrive(delivery(self.subscription, model()))
+    def model(self, data: st.DataObject) -> BaseModel:
+        return data.draw(st.sampled_from(self.types))()
 
-    @rule(model=TYPES, workflow=st.sampled_from(["w1", "w2"]), depth=st.integers(0, 2))
+    @rule(data=st.data(), count=st.sampled_from([1, 1, 1, 40]))
+    def loose_roots_of_one_type_arrive(self, data: st.DataObject, count: int) -> None:
+        model = self.model(data)
+        for _ in range(count):
+            self.arrive(delivery(self.subscription, model))
+
+    @rule(data=st.data(), workflow=st.sampled_from(["w1", "w2"]), depth=st.integers(0, 2))
     def one_of_a_named_workflow_arrives(
-        self, model: type[BaseModel], workflow: str, depth: int
+        self, data: st.DataObject, workflow: str, depth: int
     ) -> None:
-        self.arrive(delivery(self.subscription, model(), workflow=workflow, depth=depth))
+        model = self.model(data)
+        self.arrive(delivery(self.subscription, model, workflow=workflow, depth=depth))
 
     @precondition(lambda self: any(d.artifact.is_loose_root for d in self.came))
-    @rule(model=TYPES, data=st.data())
-    def what_follows_from_a_loose_root_arrives(
-        self, model: type[BaseModel], data: st.DataObject
-    ) -> None:
+    @rule(data=st.data())
+    def what_follows_from_a_loose_root_arrives(self, data: st.DataObject) -> None:
         roots = [d.artifact for d in self.came if d.artifact.is_loose_root]
         root = data.draw(st.sampled_from(roots))
-        self.arrive(
-            delivery(self.subscription, model(), workflow=root.correlation_id, parents=[root])
-        )
-
-    @rule(model=TYPES, count=st.integers(1, 60))
-    def many_loose_roots_arrive(self, model: type[BaseModel], count: int) -> None:
-        for _ in range(count):
-            self.arrive(delivery(self.subscription, model()))
+        model, workflow = self.model(data), root.correlation_id
+        self.arrive(delivery(self.subscription, model, workflow=workflow, parents=[root]))
 
     @rule(data=st.data())
     def some_are_discarded(self, data: st.DataObject) -> None:
@@ -153,7 +148,7 @@ class AllOfMachine(Waits):
 
 
 TestAllOf = AllOfMachine.TestCase
-TestAllOf.settings = STEPS
+TestAllOf.settings = settings(STEPS, max_examples=150)
 
 
 # --- join -------------------------------------------------------------------------------------
@@ -342,4 +337,4 @@ class BatchMachine(Waits):
 
 
 TestBatch = BatchMachine.TestCase
-TestBatch.settings = STEPS
+TestBatch.settings = settings(STEPS, max_examples=200)

@@ -1,7 +1,5 @@
 """The queue of ready runs against a sorted list, chunks against a list."""
 
-from typing import cast
-
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -71,9 +69,7 @@ class ChunksMachine(RuleBasedStateMachine):
     def items_are_replaced(self, data: st.DataObject) -> None:
         positions = st.integers(0, len(self.model) - 1)
         value = st.none() | st.tuples(st.integers(), st.just("changed"))
-        changes = cast(
-            "dict[int, tuple[int, str] | None]", data.draw(st.dictionaries(positions, value))
-        )
+        changes = data.draw(st.dictionaries(positions, value))
         self.chunks.replace(changes)
         for position, item in changes.items():
             self.model[position] = item

@@ -56,6 +56,10 @@ class Agent:
         retry: How often a run is tried.
         timeout: Seconds after which a run is cancelled; None for never.
         context_provider: Chooses its history; the board's if None.
+        streams: Whether its outputs are published as they are made: one streaming engine
+            alone. Known once the board is open.
+        reads_history: Whether an engine asks for the history of its workflow. Known once
+            the board is open.
     """
 
     def __init__(self, name: str, make_engine: Callable[[Agent], Engine]) -> None:
@@ -81,8 +85,8 @@ class Agent:
         self._identity: AgentIdentity | None = None
         self._chain: tuple[Engine, ...] = ()
         self._is_bare = False
-        self._reads_history = False
-        self._streams = False
+        self.reads_history = False
+        self.streams = False
         self._merged = _OPEN
         self._only_group = _OPEN
         self._only_entry: TypeEntry | None = None
@@ -109,12 +113,6 @@ class Agent:
     def max_concurrency(self) -> int:
         """How many of its runs may go on at once."""
         return self._semaphore.limit
-
-    @property
-    def streams(self) -> bool:
-        """Whether its outputs are published as they are made: one streaming engine alone."""
-        self._resolve_engines()
-        return self._streams
 
     def changed(self) -> None:
         """Forget what was derived from the declaration, since it changed."""
@@ -457,8 +455,8 @@ class Agent:
             if self._made_engine is None:
                 self._made_engine = self._make_engine(self)
             self._chain = (self._made_engine,)
-        self._streams = len(self._chain) == 1 and self._chain[0].streams and self.best_of_n == 1
-        self._reads_history = any(engine.enable_context for engine in self._chain)
+        self.streams = len(self._chain) == 1 and self._chain[0].streams and self.best_of_n == 1
+        self.reads_history = any(engine.enable_context for engine in self._chain)
         self._merged = (
             _merged(self.output_groups) if self.function is not None and not self.engines else _OPEN
         )
@@ -491,12 +489,6 @@ class Agent:
         takes_one = len(group.outputs) == 1 and group.outputs[0].minimum <= 1
         self._only_entry = group.outputs[0].entry if is_plain and takes_one else None
         self._is_resolved = True
-
-    @property
-    def reads_history(self) -> bool:
-        """Whether an engine asks for the history of its workflow."""
-        self._resolve_engines()
-        return self._reads_history
 
     def _groups(self) -> Sequence[OutputGroup]:
         return self.output_groups or (_OPEN,)

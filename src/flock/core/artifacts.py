@@ -167,7 +167,9 @@ class Artifact(_Fields):
 
         A class that was redefined since `entry` was made is replaced by its successor.
         """
-        return registry.current(entry).load(self.data, self.version)
+        while entry.successor is not None:
+            entry = entry.successor
+        return entry.load(self.data, self.version)
 
     def replace(
         self,

@@ -127,6 +127,8 @@ class Subscription:
         mode: `"events"` is started by published artifacts only, `"direct"` by `arun` and
             `invoke` only, `"both"` by either.
         priority: Higher runs first when both are ready.
+        counts: How many artifacts of each type name a group has.
+        is_gated: Whether it gathers several artifacts before it runs.
     """
 
     agent: str
@@ -141,11 +143,8 @@ class Subscription:
     mode: Mode = "both"
     priority: int = 0
     counts: dict[str, int] = field(init=False)
+    is_gated: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.counts = Counter(entry.name for entry in self.types)
-
-    @property
-    def is_gated(self) -> bool:
-        """Whether it gathers several artifacts before it runs."""
-        return self.batch is not None or self.join is not None or len(self.types) > 1
+        self.is_gated = self.batch is not None or self.join is not None or len(self.types) > 1

@@ -33,14 +33,21 @@ class TypeEntry:
     Canonical JSON goes by field names, whatever aliases the class has, and leaves computed
     and excluded fields out, so that a class can always read what it wrote. Bytes are
     base64 unless the class says otherwise.
+
+    Attributes:
+        cls: The class.
+        name: Its stable name.
+        version: The version of its payload.
+        successor: The entry of the class that has replaced it under this name, if one has.
     """
 
-    __slots__ = ("__weakref__", "_codec", "cls", "name", "version")
+    __slots__ = ("__weakref__", "_codec", "cls", "name", "successor", "version")
 
     def __init__(self, cls: type[BaseModel], name: str, version: int) -> None:
         self.cls = cls
         self.name = name
         self.version = version
+        self.successor: TypeEntry | None = None
         self._codec: _Codec | None = None
 
     def __repr__(self) -> str:
@@ -190,14 +197,12 @@ class TypeRegistry:
         if former is not None and former.name != name and self._by_name.get(former.name) is former:
             del self._by_name[former.name]
             self._by_short_name[former.cls.__name__].pop(former.name, None)
+        if holder is not None:
+            holder.successor = entry
         self._by_name[name] = entry
         self._by_short_name.setdefault(cls.__name__, {})[name] = entry
         setattr(cls, _MARK, entry)
         return entry
-
-    def current(self, entry: TypeEntry) -> TypeEntry:
-        """Return the entry that goes by this one's name now: it, or its successor."""
-        return self._by_name.get(entry.name, entry)
 
     def resolve(self, name: str) -> TypeEntry:
         """Return the entry of a stable name, or of a short class name where that is unique.

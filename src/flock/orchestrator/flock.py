@@ -36,7 +36,7 @@ from flock.orchestrator.matcher import Matcher
 from flock.orchestrator.outcomes import Outcomes
 from flock.orchestrator.publisher import Publisher
 from flock.orchestrator.router import BATCHES, WINDOWS, Router
-from flock.orchestrator.scheduler import Scheduler
+from flock.orchestrator.scheduler import UNLIMITED, Scheduler
 from flock.orchestrator.tracing import TracingManager
 from flock.store.memory import InMemoryBlackboardStore
 from flock.store.protocol import BlackboardStore, Commit, DeadLetter
@@ -126,6 +126,7 @@ class Flock:
         self.no_output = no_output
         self._context_provider = context_provider or default_provider
         self._max_pending = max_pending
+        self._room = UNLIMITED if max_pending is None else max_pending
         self._agents: dict[str, Agent] = {}
         self._threads = ThreadPool()
         self._tracing = TracingManager()
@@ -467,11 +468,11 @@ class Flock:
         self._published_in_a_row += 1
         return (
             self._published_in_a_row < _YIELD_EVERY
+            and self._idle.total < self._room
+            and self._loop is asyncio.get_running_loop()
             and self._state == "open"
             and self._is_settled
-            and self._loop is asyncio.get_running_loop()
-            and not inside.anywhere()
-            and (self._max_pending is None or self._idle.total < self._max_pending)
+            and inside.place.get() is None
         )
 
     async def _admit(self) -> int:
@@ -520,8 +521,10 @@ class Flock:
         """
         place = inside.where(self)
         if place is not None:
+            run = inside.current_run(self)
+            who = place if run is None else f"agent {run.agent!r}"
             msg = (
-                f"run_until_idle was called inside {place}, which would wait for itself; "
+                f"run_until_idle was called inside {who}, which would wait for itself; "
                 "publish and return, or call another agent with arun"
             )
             raise NotIdle(msg)

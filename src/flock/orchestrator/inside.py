@@ -11,31 +11,26 @@ if TYPE_CHECKING:
 Place = tuple[object, str, "Run | None"]
 """A board, what of it, and the run if it is one."""
 
-_inside: ContextVar[Place | None] = ContextVar("flock_inside", default=None)
+place: ContextVar[Place | None] = ContextVar("flock_inside", default=None)
 
 
 def enter(board: object, what: str, run: Run | None = None) -> Token[Place | None]:
     """Say that from here on this context is inside a run or hook of a board."""
-    return _inside.set((board, what, run))
+    return place.set((board, what, run))
 
 
 def leave(token: Token[Place | None]) -> None:
     """Say that it is no longer."""
-    _inside.reset(token)
+    place.reset(token)
 
 
 def where(board: object) -> str | None:
     """Return what of this board the caller is inside of, or None."""
-    place = _inside.get()
-    return place[1] if place is not None and place[0] is board else None
+    found = place.get()
+    return found[1] if found is not None and found[0] is board else None
 
 
 def current_run(board: object) -> Run | None:
     """Return the run of this board that the caller is inside of, or None."""
-    place = _inside.get()
-    return place[2] if place is not None and place[0] is board else None
-
-
-def anywhere() -> bool:
-    """Return whether the caller is inside a run or hook of any board."""
-    return _inside.get() is not None
+    found = place.get()
+    return found[2] if found is not None and found[0] is board else None

@@ -92,22 +92,23 @@ class InMemoryBlackboardStore:
                 watcher.offer(commit.artifacts)
 
     def _add(self, artifacts: Sequence[Artifact]) -> None:
+        known = self._seq_by_key
         for artifact in artifacts:
-            if artifact.key in self._seq_by_key:
+            if artifact.key in known:
                 msg = f"artifact {artifact.id} is on the board already"
                 raise StoreError(msg)
+        before, last_of = self._before_in_workflow, self._last_of_workflow
         for artifact in artifacts:
-            seq = len(self._before_in_workflow) + 1
+            workflow = artifact.correlation_id
+            before.append(last_of.get(workflow, 0))
+            seq = len(before)
             set_seq(artifact, seq)
             self._rows.append(row_of(artifact))
-            self._seq_by_key[artifact.key] = seq
-            same_type = self._by_type.get(artifact.entry.name)
-            if same_type is None:
-                same_type = self._by_type[artifact.entry.name] = array("q")
-            same_type.append(seq)
-            workflow = artifact.correlation_id
-            self._before_in_workflow.append(self._last_of_workflow.get(workflow, 0))
-            self._last_of_workflow[workflow] = seq
+            known[artifact.key] = last_of[workflow] = seq
+            try:
+                self._by_type[artifact.entry.name].append(seq)
+            except KeyError:
+                self._by_type[artifact.entry.name] = array("q", (seq,))
         self._count += len(artifacts)
 
     async def open_deliveries(self) -> builtins.list[Delivery]:
