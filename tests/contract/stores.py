@@ -1,6 +1,6 @@
 """The stores that the suite runs against. A new store adds its factory here, and nothing else."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from flock.store.memory import InMemoryBlackboardStore
@@ -11,7 +11,7 @@ Factory = Callable[[], AbstractAsyncContextManager[BlackboardStore]]
 
 
 @asynccontextmanager
-async def memory() -> AsyncIterator[BlackboardStore]:
+async def memory() -> AsyncGenerator[BlackboardStore]:
     store = InMemoryBlackboardStore()
     await store.open()
     yield store

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError, SchemaSerializer, SchemaValidator
 
+from flock.core.plain import PlainFields, plain_fields
 from flock.core.survival import difference
 from flock.errors import PublishError, TypeRegistryError, UpcastError
 
@@ -41,7 +42,7 @@ class TypeEntry:
         successor: The entry of the class that has replaced it under this name, if one has.
     """
 
-    __slots__ = ("__weakref__", "_codec", "cls", "name", "successor", "version")
+    __slots__ = ("__weakref__", "_codec", "_plain", "cls", "name", "successor", "version")
 
     def __init__(self, cls: type[BaseModel], name: str, version: int) -> None:
         self.cls = cls
@@ -49,6 +50,7 @@ class TypeEntry:
         self.version = version
         self.successor: TypeEntry | None = None
         self._codec: _Codec | None = None
+        self._plain: PlainFields | None = None
 
     def __repr__(self) -> str:
         return f"TypeEntry({self.name!r}, version={self.version})"
@@ -58,6 +60,7 @@ class TypeEntry:
             if not self.cls.__pydantic_complete__:
                 self.cls.model_rebuild()
             schema: Any = self.cls.__pydantic_core_schema__
+            self._plain = plain_fields(schema)
             if _mentions_bytes(schema):
                 safe = _with_safe_bytes(schema)
                 self._codec = (
@@ -81,6 +84,8 @@ class TypeEntry:
         dump, load = self._codec or self._codecs()
         try:
             data = dump.to_json(obj, by_alias=False, round_trip=True, warnings=False)
+            if self._plain is not None and self._plain.holds(obj):
+                return self._bounded(data)
             fresh: BaseModel = load.validate_json(data, by_alias=False, by_name=True)
         except (PydanticSerializationError, ValidationError, UnicodeError) as error:
             msg = (
@@ -96,6 +101,9 @@ class TypeEntry:
                     "JSON, or exclude the field and give it a default"
                 )
                 raise PublishError(msg)
+        return self._bounded(data)
+
+    def _bounded(self, data: bytes) -> bytes:
         if len(data) > MAX_PAYLOAD:
             msg = (
                 f"a {self.name!r} of {len(data):,} bytes is larger than the {MAX_PAYLOAD:,} that "

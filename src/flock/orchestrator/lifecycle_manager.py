@@ -25,15 +25,18 @@ class Deadline:
         action: What is then done; None once it was done or called off.
     """
 
-    __slots__ = ("action", "when")
+    __slots__ = ("_owner", "action", "when")
 
-    def __init__(self, when: float, action: Action) -> None:
+    def __init__(self, when: float, action: Action, owner: Deadlines) -> None:
         self.when = when
         self.action: Action | None = action
+        self._owner = owner
 
     def cancel(self) -> None:
-        """Call it off."""
-        self.action = None
+        """Call it off; a second call does nothing."""
+        if self.action is not None:
+            self.action = None
+            self._owner.count_cancelled()
 
 
 class Deadlines:
@@ -42,6 +45,7 @@ class Deadlines:
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Deadline]] = []
         self._order = itertools.count()
+        self._cancelled = 0
         self._changed: asyncio.Future[None] | None = None
 
     def add(self, when: float, action: Action) -> Deadline:
@@ -49,11 +53,19 @@ class Deadlines:
 
         Actions that fall due together are done in the order they were added.
         """
-        deadline = Deadline(when, action)
+        deadline = Deadline(when, action, self)
         heapq.heappush(self._heap, (when, next(self._order), deadline))
         if self._heap[0][2] is deadline:
             self.wake()
         return deadline
+
+    def count_cancelled(self) -> None:
+        """Note that one was called off, and drop those when they are most of what is kept."""
+        self._cancelled += 1
+        if self._cancelled > 64 and self._cancelled * 2 > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2].action is not None]
+            heapq.heapify(self._heap)
+            self._cancelled = 0
 
     def wake(self) -> None:
         """Let the service look again."""
@@ -63,6 +75,7 @@ class Deadlines:
     def clear(self) -> None:
         """Forget all of them."""
         self._heap.clear()
+        self._cancelled = 0
 
     def pop_due(self, now: float) -> Deadline | None:
         """Return the next deadline that has come, or None."""
@@ -70,6 +83,7 @@ class Deadlines:
             when, _, deadline = self._heap[0]
             if deadline.action is None:
                 heapq.heappop(self._heap)
+                self._cancelled -= 1
             elif when <= now:
                 heapq.heappop(self._heap)
                 return deadline

@@ -352,16 +352,12 @@ class Router:
     # --- join windows ---
 
     def _watch_window(self, gate: Gate, join: Join) -> None:
-        """Keep one deadline for the oldest open group of a join."""
+        """Keep a deadline while groups are open, at or before the end of the oldest window."""
         due = join.next_due
         if due is None:
             self._withdraw_window(gate)
-            return
-        if gate.window_deadline is None or gate.window_deadline.when != due:
-            runs = _runs_expired(gate.subscription)
-            if gate.window_deadline is not None:
-                gate.window_deadline.cancel()
-            elif runs:
+        elif gate.window_deadline is None:
+            if _runs_expired(gate.subscription):
                 self._idle.begin(WINDOWS)
             gate.window_deadline = self._lifecycle.windows.add(
                 due, partial(self._window_due, gate, join)
@@ -377,6 +373,7 @@ class Router:
     async def _window_due(self, gate: Gate, join: Join) -> None:
         self._idle.begin(WINDOWS)
         try:
+            self._withdraw_window(gate)
             for group in join.expire(self._clock.time()):
                 await self._expired(gate, group)
             self._watch_window(gate, join)

@@ -44,7 +44,7 @@ def model(name: str, place: str = "shop.orders", **fields: Any) -> type[BaseMode
     return type(name.rsplit(".", 1)[-1], (BaseModel,), space)
 
 
-# --- names --------------------------------------------------------------------------------
+# --- names ------------------------------------------------------------------------------------
 
 
 def test_a_class_goes_by_module_and_qualified_name(own: TypeRegistry) -> None:
@@ -218,7 +218,7 @@ def test_the_decorator_works_with_and_without_parentheses() -> None:
     assert (registry.entry(Named).name, registry.entry(Named).version) == ("test.Named", 2)
 
 
-# --- canonical JSON -------------------------------------------------------------------------
+# --- canonical JSON ---------------------------------------------------------------------------
 
 
 class Colour(enum.Enum):

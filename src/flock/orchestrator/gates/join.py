@@ -47,7 +47,7 @@ class _Key:
     __slots__ = ("base", "filled", "groups")
 
     def __init__(self, names: list[str]) -> None:
-        self.groups: deque[Group] = deque()
+        self.groups: list[Group] = []  # nearly always one
         self.base = 0
         self.filled = dict.fromkeys(names, 0)
 
@@ -71,6 +71,7 @@ class Join:
         self._by_age: deque[Group] = deque()
         self._arrivals = 0
         self._waiting = 0
+        self._over = 0
 
     def __len__(self) -> int:
         return self._waiting
@@ -133,10 +134,14 @@ class Join:
             group = self._by_age[0]
             if not group.is_over and not self._is_past(group, now, inclusive=inclusive):
                 break
-            self._by_age.popleft()
             if not group.is_over:
                 self._close(self._keys[group.key], group)
                 expired.append(group)
+            self._by_age.popleft()
+            self._over -= 1
+        if self._over > 64 and self._over * 2 > len(self._by_age):
+            self._by_age = deque(group for group in self._by_age if not group.is_over)
+            self._over = 0
         return expired
 
     @property
@@ -146,6 +151,7 @@ class Join:
             return None
         while self._by_age and self._by_age[0].is_over:
             self._by_age.popleft()
+            self._over -= 1
         return self._by_age[0].since + self.window_seconds if self._by_age else None
 
     def discard(self, chosen: Callable[[Delivery], bool]) -> list[Delivery]:
@@ -181,6 +187,7 @@ class Join:
             group.missing = group.slots.count(None)
             if group.missing == self._size:
                 group.is_over = True
+                self._over += 1
                 held.groups.remove(group)
         if not held.groups:
             del self._keys[next(k for k, v in self._keys.items() if v is held)]
@@ -195,7 +202,8 @@ class Join:
     def _close(self, held: _Key, group: Group) -> None:
         """Forget a group, which is the oldest of its key."""
         group.is_over = True
-        held.groups.popleft()
+        self._over += 1
+        del held.groups[0]
         held.base += 1
         for name, places in self._places.items():
             held.filled[name] = max(held.filled[name], held.base * len(places))
