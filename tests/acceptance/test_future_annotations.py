@@ -117,8 +117,11 @@ def test_an_annotation_that_cannot_be_resolved_is_a_declaration_error() -> None:
     async def work(order: Nowhere) -> Parcel:  # pyright: ignore[reportUndefinedVariable, reportUnknownParameterType]  # noqa: F821
         return Parcel(number=1)
 
-    with pytest.raises(DeclarationError, match="Nowhere") as failure:
+    def declare_and_open() -> None:
         board = Flock()
         board.agent("culprit").calls(work)
         board.run("culprit", Order())
+
+    with pytest.raises(DeclarationError, match="Nowhere") as failure:
+        declare_and_open()
     assert "culprit" in str(failure.value)

@@ -16,11 +16,7 @@ from contextlib import asynccontextmanager
 from types import ModuleType
 from typing import Any
 
-import flock.orchestrator.component_runner
-import flock.orchestrator.scheduler
-import flock.orchestrator.tracing
 import pytest
-from flock.orchestrator.lifecycle_manager import LifecycleManager
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -28,6 +24,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from pydantic import BaseModel
 
 import flock.core.agent
+import flock.orchestrator.component_runner
+import flock.orchestrator.scheduler
+import flock.orchestrator.tracing
 from flock import (
     Agent,
     Artifact,
@@ -37,6 +36,7 @@ from flock import (
     Flock,
     OrchestratorComponent,
 )
+from flock.orchestrator.lifecycle_manager import LifecycleManager
 
 from .support import engine, spy, turns
 
@@ -368,7 +368,7 @@ async def test_execute_holds_the_agents_semaphore() -> None:
 
 
 @asynccontextmanager
-async def agent_execution_context(agent: Agent, ctx: Context) -> AsyncGenerator[Agent]:
+async def agent_execution_context(agent: Agent, ctx: Context) -> AsyncGenerator[Agent, None]:
     """Context manager for agent execution lifecycle."""
     # Setup
     await agent._run_initialize(ctx)

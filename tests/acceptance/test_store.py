@@ -20,8 +20,7 @@ from flock import (
     Flock,
     FlockError,
     InMemoryBlackboardStore,
-    PrivateVisibility,
-    TypeRegistryError,  # pyright: ignore[reportUnusedImport]
+    PrivateVisibility,  # pyright: ignore[reportUnusedImport]
 )
 from flock.testing import ManualClock
 

@@ -327,7 +327,10 @@ class Agent:
         check = OutputCheck(self.name, groups, inputs)
         accepted = [output for made in results if (output := check.accept(made)) is not None]
         check.close()
-        return [self._adopt(output, ctx) for output in accepted]
+        adopted = [self._adopt(output, ctx) for output in accepted]
+        if len({output.key for output in adopted}) < len(adopted):  # one handed on twice
+            adopted = [self._copy(output, ctx) for output in adopted]
+        return adopted
 
     # --- engines ---
 
@@ -425,9 +428,10 @@ class Agent:
 
     def _adopt(self, artifact: Artifact, ctx: Context) -> Artifact:
         """Give an artifact that an engine made the run's lineage and an id of its own."""
-        parent_keys = ctx.parent_keys or ()
-        if artifact.produced_by == self.name and artifact.parent_keys == parent_keys:
-            return artifact
+        is_own = artifact.produced_by == self.name and artifact.parent_keys == ctx.parent_keys
+        return artifact if is_own else self._copy(artifact, ctx)
+
+    def _copy(self, artifact: Artifact, ctx: Context) -> Artifact:
         now = ctx.clock.time()
         return seal(
             new_key(now),
@@ -439,7 +443,7 @@ class Agent:
             artifact.tags,
             artifact.visibility,
             now,
-            parent_keys,
+            ctx.parent_keys or (),
             ctx.depth,
             artifact.version,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import random
 from dataclasses import FrozenInstanceError
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
@@ -17,7 +18,7 @@ from flock.core.visibility import Visibility, as_public
 from flock.errors import TypeRegistryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
 M = TypeVar("M", bound=BaseModel)
@@ -178,6 +179,7 @@ class Artifact(_Fields):
         tags: Iterable[str] | None = None,
         visibility: Visibility | None = None,
         partition_key: str | None = None,
+        depth: int | None = None,
     ) -> Artifact:
         """Return a copy with the same id and lineage and other content or attributes.
 
@@ -199,7 +201,7 @@ class Artifact(_Fields):
             as_public(visibility) if visibility is not None else self.visibility,
             self.created,
             self.parent_keys,
-            self.depth,
+            self.depth if depth is None else depth,
             version,
         )
 
@@ -295,9 +297,25 @@ def seal(
 set_seq: Callable[[Artifact, int], None] = _Fields.__dict__["seq"].__set__
 """`set_seq(artifact, n)`: for stores, once, when they commit it."""
 
-_serial = itertools.count(
-    (0x7000 | random.getrandbits(12)) << 64 | 1 << 63 | random.getrandbits(60)
-)
+_random = random.SystemRandom()  # never the generator that users seed
+
+
+def _fresh_serial() -> Iterator[int]:
+    """Return the counter in the low 80 bits of ids: version, variant and a random start."""
+    start = (0x7000 | _random.getrandbits(12)) << 64 | 1 << 63 | _random.getrandbits(60)
+    return itertools.count(start)
+
+
+_serial = _fresh_serial()
+
+
+def _restart_serial() -> None:
+    global _serial
+    _serial = _fresh_serial()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restart_serial)
 
 
 def new_key(now: float) -> int:

@@ -21,6 +21,7 @@ class Delivery:
         subscription: The subscription itself.
         opens_at: Seconds since the epoch from which the agent may see the artifact.
         arrived: When it came to the gate, in seconds since the epoch; 0 before.
+        number: Which arrival at a join it was, from 1.
         run: The run it was gathered into; None while it waits.
         is_open: Whether it still has to be used.
     """
@@ -31,6 +32,7 @@ class Delivery:
         "artifact",
         "index",
         "is_open",
+        "number",
         "opens_at",
         "run",
         "subscription",
@@ -45,6 +47,7 @@ class Delivery:
         self.subscription = subscription
         self.opens_at = opens_at
         self.arrived = 0.0
+        self.number = 0
         self.run: Run | None = None
         self.is_open = True
 
@@ -66,6 +69,7 @@ class Run:
         is_batch: Whether the inputs were batched.
         attempt: How many times it was begun.
         emitted: How many outputs of a stream are on the board already.
+        is_committed: Whether its outputs and its end are on the board.
         due: When its next attempt may begin, in seconds since the epoch; 0 for at once.
         steps: What `ctx.step` remembers, by name; None before the first.
     """
@@ -80,6 +84,7 @@ class Run:
         "due",
         "emitted",
         "is_batch",
+        "is_committed",
         "key",
         "parent_keys",
         "steps",
@@ -101,6 +106,7 @@ class Run:
         self.subscription = subscription
         self.deliveries = deliveries
         self.is_batch = is_batch
+        self.is_committed = False
         self.attempt = 0
         self.emitted = 0
         self.due = 0.0

@@ -9,6 +9,8 @@ from pydantic import BaseModel
 
 _KINDS: Final[dict[str, type]] = {"str": str, "int": int, "bool": bool, "float": float}
 
+_DEFAULTS: Final = {"default", "default_factory", "default_factory_takes_data", "metadata"}
+
 _HARMLESS_CONFIG: Final = {
     "extra_fields_behavior",
     "from_attributes",
@@ -76,7 +78,7 @@ def _kinds(schema: Any) -> frozenset[type] | None:  # noqa: ANN401
         case {"type": "nullable", "schema": inner, **rest} if not rest.keys() - {"metadata"}:
             kinds = _kinds(inner)
             return None if kinds is None else kinds | {type(None)}
-        case {"type": "default", "schema": inner}:
+        case {"type": "default", "schema": inner, **rest} if not rest.keys() - _DEFAULTS:
             return _kinds(inner)
         case {"type": str(kind), **rest} if kind in _KINDS and not rest.keys() - {"metadata"}:
             return frozenset([_KINDS[kind]])

@@ -25,7 +25,7 @@ from flock.orchestrator.events import (
     RunStarted,
     RunSucceeded,
 )
-from flock.orchestrator.failures import ComponentFailed, as_run_error
+from flock.orchestrator.failures import ComponentFailed, as_run_error, naming
 
 if TYPE_CHECKING:
     from flock.core.agent import Agent
@@ -154,16 +154,13 @@ class Attempts:
         if job.subscription is None:
             return True
         for component in self._components.having["on_before_agent_schedule"]:
-            try:
+            with naming(component, "on_before_agent_schedule", agent.name):
                 chosen = await component.on_before_agent_schedule(
                     self._orchestrator, agent, list(job.artifacts)
                 )
-            except Exception as error:
-                msg = (
-                    f"component {label_of(component)!r} failed in on_before_agent_schedule "
-                    f"for agent {agent.name!r}: {error!r}"
-                )
-                raise ComponentFailed(msg) from error
+                if chosen is not None and not all(isinstance(a, Artifact) for a in chosen):
+                    msg = f"it returned {chosen!r}, which are no artifacts"
+                    raise TypeError(msg)
             if not chosen:
                 await self._outcomes.drop(job, f"component {label_of(component)!r} dropped it")
                 self._ended(job)
@@ -194,31 +191,37 @@ class Attempts:
         """Commit a run's outputs and close its deliveries."""
         if job.ending is not None:
             raise asyncio.CancelledError
-        call = job.call
-        if call is None:
-            opened = await self._publisher.commit(outputs, closed=job.deliveries, run=job)
-            if opened:
-                await self._outcomes.route(opened)
-            committed = outputs
+        if not job.lane.agent.streams:
+            job.outputs = outputs
+        if job.call is not None and not job.call.is_published:
+            job.is_committed = True
         else:
-            committed = await self._outcomes.commit(job, call, outputs, is_last=True)
-        job.is_committed = True
-        job.outputs = [*job.outputs, *committed] if job.outputs else committed
-        return committed
+            await self._publisher.commit(outputs, closed=job.deliveries, run=job)
+        if job.call is not None:
+            job.call.tell(outputs)
+        return outputs
 
     async def _commit_part(self, job: Job, outputs: list[Artifact]) -> list[Artifact]:
         """Commit one output of a stream, unless an earlier attempt did."""
-        ctx = job.context
+        ctx, call = job.context, job.call
         if job.ending is not None or ctx is None:
             raise asyncio.CancelledError
         place = ctx.emitted
         ctx.emitted += 1
         if place < job.emitted:
             return []
-        committed = await self._outcomes.commit(job, job.call, outputs, is_last=False)
-        job.emitted += 1
-        job.outputs = [*job.outputs, *committed]
-        return committed
+
+        def stored() -> None:
+            job.emitted += 1
+            job.outputs = [*job.outputs, *outputs]
+
+        if call is not None and not call.is_published:
+            stored()
+        else:
+            await self._publisher.commit(outputs, on_stored=stored)
+        if call is not None:
+            call.tell(outputs)
+        return outputs
 
     # --- how it ends ---
 
@@ -244,6 +247,9 @@ class Attempts:
             job.call.waiter.set_result(job.outputs)
 
     async def _failed(self, job: Job, error: Exception) -> None:
+        """Try a failed attempt again, or give the run up. Nothing cancels it any more."""
+        job.state = "failing"
+        self._rest(job)
         policy = job.lane.agent.retry
         again = False
         if not (self.is_stopped or isinstance(error, LoopLimitExceeded | ComponentFailed)):
@@ -267,12 +273,12 @@ class Attempts:
                     error,
                 )
             )
-        self._rest(job)
         job.due = self._now() + delay
         self.back_off(job)
 
     def back_off(self, job: Job) -> None:
         """Let a run wait until its next attempt is due."""
+        job.task = None
         job.state = "backing off"
         job.deadline = self._lifecycle.timers.add(job.due, partial(self._again, job))
 
@@ -353,13 +359,12 @@ class Attempts:
             job.call.waiter.set_exception(RunError(f"the run of agent {job.agent!r} was {why}"))
 
     def _ended(self, job: Job) -> None:
-        if job.deadline is not None:
-            job.deadline.cancel()
-            job.deadline = None
-        job.task = None
-        job.context = None
-        job.state = "ended"
+        if job not in self.jobs:
+            return  # left behind by a board that was closed since
         del self.jobs[job]
+        self._rest(job)
+        job.state = "ended"
+        job.task = None
         if self.on_run_end is not None:
             self.on_run_end()
         self._idle.end(job.correlation_id)
@@ -369,7 +374,6 @@ class Attempts:
         if job.deadline is not None:
             job.deadline.cancel()
             job.deadline = None
-        job.task = None
         job.context = None
 
     # --- telling ---

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from flock.core.agent import failure_of
 from flock.core.lifecycle import has_hook, implementing, label_of
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ class ComponentRunner:
         for component in implementing(self._components, hook_name):
             try:
                 result = await getattr(component, hook_name)(*args, **kwargs)
-            except Exception:
+            except BaseException as error:
+                if failure_of(error, f"component {label_of(component)!r}") is None:
+                    raise
                 self._logger.exception(
                     "Component hook failed: component=%s, hook=%s", label_of(component), hook_name
                 )

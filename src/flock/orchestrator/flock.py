@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NoReturn, Self
@@ -28,6 +28,7 @@ from flock.orchestrator import inside
 from flock.orchestrator.attempts import Attempts
 from flock.orchestrator.component_runner import ComponentRunner
 from flock.orchestrator.events import BoardIdle, EventBus, EventStream, WorkflowIdle
+from flock.orchestrator.gathering import BATCHES, WINDOWS, Gathering
 from flock.orchestrator.history import default_provider, load_history
 from flock.orchestrator.idle import Idle, IdleReport, IdleSignal
 from flock.orchestrator.job import Call, Job
@@ -35,7 +36,7 @@ from flock.orchestrator.lifecycle_manager import LifecycleManager
 from flock.orchestrator.matcher import Matcher
 from flock.orchestrator.outcomes import Outcomes
 from flock.orchestrator.publisher import Publisher
-from flock.orchestrator.router import BATCHES, WINDOWS, Router
+from flock.orchestrator.router import Router
 from flock.orchestrator.scheduler import UNLIMITED, Scheduler
 from flock.orchestrator.tracing import TracingManager
 from flock.store.memory import InMemoryBlackboardStore
@@ -151,6 +152,7 @@ class Flock:
             self.clock,
             self._events,
             self._idle,
+            self._lifecycle,
             lambda: [agent.identity for agent in self._agents.values()],
         )
         self._attempts = Attempts(
@@ -172,22 +174,30 @@ class Flock:
             self._attempts,
             max_concurrency=max_concurrency,
         )
-        self._router = Router(
+        self._gathering = Gathering(
             self.clock,
             self._events,
+            self._idle,
+            self._lifecycle,
+            self._scheduler,
+            self._outcomes,
+        )
+        self._router = Router(
+            self.clock,
             self._idle,
             self._components,
             self._lifecycle,
             self._scheduler,
             self._attempts,
+            self._gathering,
             self._outcomes,
             self,
             self._agents.get,
         )
-        self._outcomes.route = self._router.deliver
+        self._publisher.route = self._router.deliver
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Future[None] | None = None
-        self._state: Literal["closed", "open", "closing"] = "closed"
+        self._state: Literal["closed", "opening", "open", "closing"] = "closed"
         self._is_settled = False
         self._published_in_a_row = 0
 
@@ -275,51 +285,57 @@ class Flock:
         if self._state != "open" or self._loop is not asyncio.get_running_loop():
             return
         self._state = "closing"
-        try:
-            await self._scheduler.drain(grace)
-            await self._scheduler.stop()
-            await self._run_hooks("on_shutdown")
-        finally:
-            await self._lifecycle.shutdown()
-            self._signal.fail(NotIdle("the board was shut down before it became idle"))
-            self._idle.release()
-            self._threads.close()
-            await self.store.close()
-            self._events.end()
-            self._state = "closed"
-            self._loop = None
+        async with AsyncExitStack() as steps:  # each is taken, last first, whatever happens
+            self._push_closing(steps)
+            steps.push_async_callback(self._run_hooks, "on_shutdown")
+            steps.push_async_callback(self._scheduler.stop)
+            await self._scheduler.drain(grace, self._lifecycle.spawned)
+
+    def _push_closing(self, steps: AsyncExitStack) -> None:
+        """Say what has to be done when the board closes, or could not be opened."""
+        steps.callback(self._closed)
+        steps.push_async_callback(self.store.close)
+        steps.callback(self._threads.close)
+        steps.push_async_callback(self._lifecycle.shutdown)
+
+    def _closed(self) -> None:
+        self._state = "closed"
+        self._loop = None
+        self._signal.fail(NotIdle("the board was shut down before it became idle"))
+        self._idle.release()
+        self._events.end()
 
     async def _open(self) -> None:
         """Open the board on the running event loop, unless it is open there."""
         loop = asyncio.get_running_loop()
-        if self._loop is loop:
-            if self._state == "open":
-                if not self._is_settled:
-                    self._settle()
-                return
-            if self._state == "closing":
-                msg = "the board is shutting down and takes nothing in; open it again afterwards"
-                raise PublishError(msg)
-            if self._opening is not None:
-                await asyncio.shield(self._opening)
-                return
-        self._loop = loop
-        self._opening = opening = loop.create_future()
+        while self._loop is loop and self._state == "opening" and self._opening is not None:
+            if inside.where(self) is not None:
+                return  # a component that is initialized
+            await asyncio.wait([self._opening])
+        if self._loop is loop and self._state == "open":
+            if not self._is_settled:
+                self._settle()
+            return
+        if self._loop is loop and self._state == "closing":
+            msg = "the board is shutting down and takes nothing in; open it again afterwards"
+            raise PublishError(msg)
+        if self._loop is not None and self._loop is not loop and self._loop.is_running():
+            msg = (
+                "the board is open on another event loop that is running; hand the call over "
+                "with asyncio.run_coroutine_threadsafe, or make the agent's function async"
+            )
+            raise RuntimeError(msg)
+        self._settle()
+        self._loop, self._state, self._opening = loop, "opening", loop.create_future()
         try:
-            self._settle()
-            await self._start(loop)
-        except BaseException as error:
-            self._loop = None
-            if isinstance(error, Exception):
-                opening.set_exception(error)
-                opening.exception()
-            else:
-                opening.cancel()
-            raise
-        else:
-            opening.set_result(None)
+            async with AsyncExitStack() as steps:
+                self._push_closing(steps)
+                steps.push_async_callback(self._scheduler.stop)
+                await self._start(loop)
+                steps.pop_all()
         finally:
-            self._opening = None
+            opening, self._opening = self._opening, None
+            opening.set_result(None)
 
     async def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._lifecycle.forget()
@@ -329,15 +345,17 @@ class Flock:
         self._events.bind(loop)
         self._threads.open()
         await self.store.open()
-        for component in self._components.having["on_initialize"]:
-            await component.on_initialize(self)
         await self._lifecycle.start()
         self._scheduler.start(self._lifecycle.variables)
+        known = [d for d in await self.store.open_deliveries() if self._knows(d)]
+        token = inside.enter(self, "the hook on_initialize of an OrchestratorComponent")
+        try:
+            for component in self._components.having["on_initialize"]:
+                await component.on_initialize(self)
+        finally:
+            inside.leave(token)
         self._state = "open"
-        known = [
-            delivery for delivery in await self.store.open_deliveries() if self._knows(delivery)
-        ]
-        await self._router.deliver(self._router.resume(known))
+        self._router.resume(known)
 
     def _knows(self, delivery: Delivery) -> bool:
         """Whether the delivery's subscription is declared here; binds it to that one."""
@@ -420,9 +438,7 @@ class Flock:
             obj, correlation_id, partition_key, tags, visibility, depth
         )
         stored = [artifact]
-        opened = await self._publisher.commit(stored, deliver=schedule_immediately)
-        if opened:
-            await self._router.deliver(opened)
+        await self._publisher.commit(stored, deliver=schedule_immediately)
         return stored[0]
 
     async def publish_many(
@@ -448,8 +464,7 @@ class Flock:
             for obj in objs
         ]
         if not any(isinstance(obj, Artifact) for obj in objs):
-            opened = await self._publisher.commit(drafts, deliver=schedule_immediately)
-            await self._router.deliver(opened)
+            await self._publisher.commit(drafts, deliver=schedule_immediately)
             return drafts
         known: dict[int, Artifact] = {}
         for draft in drafts:
@@ -458,8 +473,7 @@ class Flock:
                 known[draft.key] = found
         new = list({d.key: d for d in drafts if d.key not in known}.values())
         keys = [d.key for d in new]
-        opened = await self._publisher.commit(new, deliver=schedule_immediately)
-        await self._router.deliver(opened)
+        await self._publisher.commit(new, deliver=schedule_immediately)
         known.update(zip(keys, new, strict=True))
         return [known[draft.key] for draft in drafts]
 
@@ -478,7 +492,7 @@ class Flock:
     async def _admit(self) -> int:
         """Open the board if need be and wait for room; return the depth of what is published."""
         if self._state != "open" or not self._is_settled:
-            if not (self._state == "closing" and inside.where(self)):
+            if not (self._state in {"opening", "closing"} and inside.where(self)):
                 await self._open()
         elif self._loop is not asyncio.get_running_loop():
             await self._open()
@@ -545,7 +559,7 @@ class Flock:
             How many batches were started.
         """
         await self._open()
-        return self._router.flush()
+        return self._gathering.flush()
 
     # --- calling an agent directly ---
 
@@ -613,7 +627,7 @@ class Flock:
             RunTimeout: It took longer than `timeout`.
             Exception: Whatever the agent raised at its last attempt.
         """
-        await self._admit()
+        depth = await self._admit()
         span = None if timeout is None else seconds(timeout, "timeout")
         call = Call(
             asyncio.get_running_loop().create_future(),
@@ -622,7 +636,8 @@ class Flock:
             timeout=span,
         )
         target = self._resolved(agent)
-        job = self._scheduler.call(target, [self._publisher.draft(obj)], call, is_stored=False)
+        draft = self._publisher.draft(obj, depth=depth)
+        job = self._scheduler.call(target, [draft], call, is_stored=False)
         return await self._outcome(job, call)
 
     async def stream(
@@ -665,8 +680,7 @@ class Flock:
             )
         _check_consumed(target, drafts)
         new = [draft for draft in drafts if not draft.seq]
-        opened = await self._publisher.commit(new, without=target.name)
-        await self._router.deliver(opened)
+        await self._publisher.commit(new, without=target.name)
         stored = iter(new)
         artifacts = [draft if draft.seq else next(stored) for draft in drafts] if new else drafts
         call = Call(
@@ -720,19 +734,26 @@ class Flock:
     async def cancel(self, correlation_id: str) -> int:
         """Cancel a workflow: end its runs and close what waits of it.
 
-        Outputs of runs that have not committed never appear; artifacts stay.
+        Outputs of runs that have not committed never appear; artifacts stay. Inputs of
+        other workflows in a batch or join that is ended with it wait again.
 
         Returns:
             How many deliveries were closed.
         """
         await self._open()
         workflow = str(correlation_id)
-        jobs = self._scheduler.jobs(workflow)
-        closed = [delivery for job in jobs for delivery in job.deliveries]
-        closed += self._router.discard(workflow)
-        await self._outcomes.close(closed)
-        await self._scheduler.cancel(jobs)
-        return len(closed)
+        count = 0
+        while True:  # what committed meanwhile may have started something else
+            jobs = [job for job in self._scheduler.jobs(workflow) if job.ending != "cancel"]
+            await self._scheduler.cancel(jobs)
+            found = [d for job in jobs for d in job.deliveries if d.is_open]
+            found += self._router.discard(workflow)
+            if not jobs and not found:
+                return count
+            mine = [d for d in found if d.artifact.correlation_id == workflow]
+            await self._outcomes.close(mine)
+            count += len(mine)
+            self._router.regather(d for d in found if d.artifact.correlation_id != workflow)
 
     async def dead_letters(self) -> list[DeadLetter]:
         """Return the runs that failed for good, oldest first."""

@@ -68,6 +68,12 @@ class Call:
         self.is_nested = is_nested
         self.timeout = timeout
 
+    def tell(self, outputs: Sequence[Artifact]) -> None:
+        """Let the caller know of outputs that are committed."""
+        if self.on_output is not None:
+            for output in outputs:
+                self.on_output(output)
+
 
 class Job(Run):
     """A run on its way through the scheduler.
@@ -81,7 +87,6 @@ class Job(Run):
         deadline: When it times out, or is tried again.
         context: The context of the attempt that goes on.
         call: What a direct caller asked for; None for what the board runs by itself.
-        is_committed: Whether its commit is done: from there on it has succeeded.
         outputs: What it committed so far.
         order: Its place among the runs that were queued.
     """
@@ -92,7 +97,6 @@ class Job(Run):
         "deadline",
         "ending",
         "error",
-        "is_committed",
         "lane",
         "order",
         "outputs",
@@ -120,7 +124,7 @@ class Job(Run):
         self.steps = None
         self.use(artifacts)
         self.lane = lane
-        self.state: Literal["queued", "running", "backing off", "ended"] = "queued"
+        self.state: Literal["queued", "running", "failing", "backing off", "ended"] = "queued"
         self.ending: Ending | None = None
         self.error: Exception | None = None
         self.task: asyncio.Task[None] | None = None
@@ -130,3 +134,10 @@ class Job(Run):
         self.is_committed = False
         self.outputs: list[Artifact] = _NOTHING
         self.order = 0
+
+    @property
+    def workflows(self) -> set[str]:
+        """The workflows it has to do with: its own, or all that are mixed in a batch."""
+        if not self.is_batch:
+            return {self.correlation_id}
+        return {artifact.correlation_id for artifact in self.artifacts}

@@ -158,6 +158,11 @@ class LifecycleManager:
         """The context variables that the board was opened with."""
         return self._context
 
+    def spawned(self) -> list[asyncio.Task[None]]:
+        """Return the tasks that were spawned and go on, but for the caller's own."""
+        current = asyncio.current_task()
+        return [task for task in self._tasks if task is not current]
+
     def is_torn_down(self) -> bool:
         """Return whether somebody else ends the services: the event loop, as it closes."""
         task = self._timer_task
@@ -209,14 +214,7 @@ class LifecycleManager:
 
 
 async def _stop(task: asyncio.Task[None] | None) -> None:
-    if task is None or task is asyncio.current_task():
-        return
-    task.cancel()
-    try:
-        await task
-    except asyncio.CancelledError:
-        current = asyncio.current_task()
-        if current is not None and current.cancelling():
-            raise
-    except Exception:  # noqa: BLE001 - logged when it ended
-        return
+    """Cancel a task and wait for it; its own outcome was seen when it ended."""
+    if task is not None and task is not asyncio.current_task():
+        task.cancel()
+        await asyncio.wait([task])

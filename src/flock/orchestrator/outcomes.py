@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -15,7 +16,6 @@ from flock.core.delivery import Run
 from flock.core.system import GroupExpired, WorkflowError
 from flock.core.types import registry
 from flock.core.visibility import AgentIdentity, Visibility, narrowest
-from flock.errors import PublishError
 from flock.orchestrator.events import DeadLettered, EventBus, GroupSkipped, JoinExpired
 from flock.orchestrator.failures import ComponentFailed, text_of
 from flock.store.protocol import BlackboardStore, Commit, DeadLetter
@@ -23,19 +23,17 @@ from flock.store.protocol import BlackboardStore, Commit, DeadLetter
 if TYPE_CHECKING:
     from flock.core.delivery import Delivery
     from flock.core.subscription import Subscription
-    from flock.orchestrator.gates.join import Group
     from flock.orchestrator.idle import Idle
-    from flock.orchestrator.job import Call, Job
+    from flock.orchestrator.lifecycle_manager import LifecycleManager
     from flock.orchestrator.publisher import Publisher
 
 logger = logging.getLogger(__name__)
 
 
 class Outcomes:
-    """Makes what happened true on the board, in one commit each, and routes what it opens.
+    """Makes what happened true on the board, in one commit each.
 
-    Attributes:
-        route: Takes the deliveries of a commit on their way.
+    What gathering decides is made true in tasks of their own, counted as open work.
     """
 
     def __init__(
@@ -45,6 +43,7 @@ class Outcomes:
         clock: Clock,
         events: EventBus,
         idle: Idle,
+        lifecycle: LifecycleManager,
         identities: Callable[[], Iterable[AgentIdentity]],
     ) -> None:
         self._store = store
@@ -52,28 +51,10 @@ class Outcomes:
         self._clock = clock
         self._events = events
         self._idle = idle
+        self._lifecycle = lifecycle
         self._identities = identities
-        self.route: Callable[[Sequence[Delivery]], Awaitable[None]]
 
-    async def commit(
-        self, job: Job, call: Call | None, outputs: list[Artifact], *, is_last: bool
-    ) -> list[Artifact]:
-        """Put a run's outputs on the board, and close its deliveries if these are the last.
-
-        A direct caller hears of each output, and may want them kept off the board.
-        """
-        if call is None or call.is_published:
-            opened = await self._publisher.commit(
-                outputs,
-                closed=job.deliveries if is_last else (),
-                run=job if is_last else None,
-            )
-            if opened:
-                await self.route(opened)
-        if call is not None and call.on_output is not None:
-            for output in outputs:
-                call.on_output(output)
-        return outputs
+    # --- in the caller's task ---
 
     async def close(self, deliveries: Sequence[Delivery]) -> None:
         """Close deliveries without a run."""
@@ -81,11 +62,7 @@ class Outcomes:
 
     async def drop(self, run: Run, reason: str) -> None:
         """Close a run's deliveries, since a component wants no run."""
-        await self.close(run.deliveries)
-        if self._events.is_heard:
-            ids = tuple(artifact.id for artifact in run.artifacts)
-            now = as_datetime(self._clock.time())
-            self._events.tell(GroupSkipped(now, run.correlation_id, run.agent, ids, reason))
+        await self._skip(run.deliveries, reason)
 
     async def bury(self, run: Run, error: Exception) -> None:
         """Put a run that failed for good on the list of dead letters, with its inputs.
@@ -115,25 +92,60 @@ class Outcomes:
                 DeadLettered(as_datetime(now), run.correlation_id, run.agent, letter.id, error)
             )
 
-    async def expire(self, subscription: Subscription, group: Group, now: float) -> None:
+    # --- in a task of their own ---
+
+    def bury_one(self, delivery: Delivery, error: Exception) -> None:
+        """Make a dead letter of one delivery that cannot go on."""
+        key = new_key(self._clock.time())
+        run = Run(key, delivery.agent, delivery.subscription, (delivery,), [delivery.artifact])
+        self._later(partial(self.bury, run, error), run.correlation_id)
+
+    def skip(self, group: Sequence[Delivery], reason: str) -> None:
+        """Close a group without a run."""
+        self._later(partial(self._skip, group, reason), group[0].artifact.correlation_id)
+
+    def expire(
+        self, subscription: Subscription, deliveries: Sequence[Delivery], key: object
+    ) -> None:
         """Record that a join group was not completed in time, and close it unless it runs."""
-        deliveries = group.deliveries
+        workflow = deliveries[0].artifact.correlation_id
+        self._later(partial(self._expire, subscription, deliveries, key), workflow)
+
+    def _later(self, work: Callable[[], Awaitable[None]], workflow: str) -> None:
+        self._idle.begin(workflow)
+        self._lifecycle.spawn(self._carry_out(work, workflow), "outcome")
+
+    async def _carry_out(self, work: Callable[[], Awaitable[None]], workflow: str) -> None:
+        try:
+            await work()
+        except Exception:
+            logger.exception("What a group came to could not be stored; it stays open")
+        finally:
+            self._idle.end(workflow)
+
+    async def _skip(self, group: Sequence[Delivery], reason: str) -> None:
+        await self.close(group)
+        if self._events.is_heard and group:
+            ids = tuple(delivery.artifact.id for delivery in group)
+            now = as_datetime(self._clock.time())
+            workflow = group[0].artifact.correlation_id
+            self._events.tell(GroupSkipped(now, workflow, group[0].agent, ids, reason))
+
+    async def _expire(
+        self, subscription: Subscription, deliveries: Sequence[Delivery], key: object
+    ) -> None:
+        now = as_datetime(self._clock.time())
         artifacts = [delivery.artifact for delivery in deliveries]
         run = Run(0, subscription.agent, subscription, deliveries, artifacts)
         ids = [artifact.id for artifact in artifacts]
-        key = str(group.key)
-        record = GroupExpired(
-            agent=subscription.agent, key=key, artifact_ids=ids, expired_at=as_datetime(now)
-        )
+        name = text_of(key)
+        record = GroupExpired(agent=subscription.agent, key=name, artifact_ids=ids, expired_at=now)
         assert subscription.join is not None
         closed = deliveries if subscription.join.on_expired == "drop" else ()
         await self._tell_of(run, record, closed, None)
         if self._events.is_heard:
-            self._events.tell(
-                JoinExpired(
-                    as_datetime(now), run.correlation_id, subscription.agent, key, tuple(ids)
-                )
-            )
+            workflow, agent = run.correlation_id, subscription.agent
+            self._events.tell(JoinExpired(now, workflow, agent, name, tuple(ids)))
 
     async def _tell_of(
         self,
@@ -146,25 +158,22 @@ class Outcomes:
 
         A component that refuses the record does not keep the rest from being true.
         """
-        told: list[Artifact] = []
         if record is not None:
-            told.append(
-                self._publisher.system_artifact(
-                    record,
-                    agent=run.agent,
-                    correlation_id=run.correlation_id,
-                    visibility=self._narrowest(run.artifacts),
-                    parents=run.artifacts,
-                    depth=run.depth,
-                )
+            told = self._publisher.system_artifact(
+                record,
+                agent=run.agent,
+                correlation_id=run.correlation_id,
+                visibility=self._narrowest(run.artifacts),
+                parents=run.artifacts,
+                depth=run.depth,
             )
-        try:
-            opened = await self._publisher.commit(told, closed=closed, buried=letter)
-        except PublishError:
-            logger.exception("A component refused the record of a failure of %r", run.agent)
-            opened = await self._publisher.commit([], closed=closed, buried=letter)
-        if opened:
-            await self.route(opened)
+            try:
+                await self._publisher.commit([told], closed=closed, buried=letter)
+            except Exception:
+                logger.exception("The record of a failure of agent %r was refused", run.agent)
+            else:
+                return
+        await self._publisher.commit([], closed=closed, buried=letter)
 
     def _narrowest(self, inputs: Iterable[Artifact]) -> Visibility:
         return narrowest((artifact.visibility for artifact in inputs), self._identities())

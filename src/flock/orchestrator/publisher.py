@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel
 
 from flock.clock import Clock
+from flock.core.agent import failure_of
 from flock.core.artifacts import EXTERNAL, Artifact, new_key, seal
 from flock.core.lifecycle import label_of
 from flock.core.types import registry
 from flock.core.visibility import PUBLIC, Visibility, as_public
 from flock.errors import PublishError, TypeRegistryError
 from flock.orchestrator.events import ArtifactPublished, EventBus
+from flock.orchestrator.failures import shown
 from flock.store.protocol import BlackboardStore, Commit
 
 if TYPE_CHECKING:
@@ -30,7 +32,10 @@ class Publisher:
 
     Attributes:
         matcher: The index of subscriptions, replaced when a declaration changes.
+        route: Takes deliveries that were opened on their way; the router's.
     """
+
+    route: Callable[[Sequence[Delivery]], None]
 
     def __init__(
         self,
@@ -69,7 +74,7 @@ class Publisher:
             entry = registry.entry(type(obj))
             data = entry.freeze(obj)
         elif isinstance(obj, Artifact):
-            return _restamped(obj, correlation_id, partition_key, tags, visibility)
+            return _restamped(obj, correlation_id, partition_key, tags, visibility, depth)
         elif isinstance(obj, dict):
             model = _parsed(cast("dict[str, Any]", obj))
             entry = registry.entry(type(model))
@@ -137,8 +142,11 @@ class Publisher:
         without: str | None = None,
         deliver: bool = True,
         buried: DeadLetter | None = None,
-    ) -> list[Delivery]:
-        """Put artifacts on the board, all or none, together with what a run used up.
+        on_stored: Callable[[], None] | None = None,
+    ) -> None:
+        """Put artifacts on the board, all or none, with what a run used up, and route them.
+
+        Once the store has it, all of it happens: a cancellation is raised only afterwards.
 
         Args:
             artifacts: What to put on the board; replaced in place by what was stored.
@@ -147,9 +155,7 @@ class Publisher:
             without: An agent that these artifacts do not start.
             deliver: Whether they start anybody.
             buried: A dead letter to keep.
-
-        Returns:
-            The deliveries that were opened, to be routed.
+            on_stored: Called when it is stored, before anything is routed.
 
         Raises:
             PublishError: A component refused an artifact; nothing was stored.
@@ -166,25 +172,44 @@ class Publisher:
             for artifact in artifacts:
                 if silent is None or artifact.key not in silent:
                     match(artifact, opened, without)
-        await self._store.commit(Commit(artifacts, opened, closed, run, self._now(), buried))
+        commit = Commit(artifacts, opened, closed, run, self._now(), buried)
+        try:
+            await self._store.commit(commit)
+        finally:
+            if commit.is_done:
+                self._stored(commit, on_stored)
+
+    def _stored(self, commit: Commit, on_stored: Callable[[], None] | None) -> None:
+        """Let everything follow from a commit that the store has."""
+        if commit.run is not None:
+            commit.run.is_committed = True
+        if on_stored is not None:
+            on_stored()
         if self._events.is_heard:
-            for artifact in artifacts:
+            for artifact in commit.artifacts:
                 self._events.tell(
                     ArtifactPublished(artifact.created_at, artifact.correlation_id, artifact)
                 )
-        return opened
+        if commit.opened:
+            self.route(commit.opened)
 
     async def _accepted(self, artifact: Artifact, silent: set[int]) -> Artifact:
         """Let components see an artifact; note its key if it starts nobody."""
         for component in self._components.having["on_artifact_published"]:
             try:
                 seen = await component.on_artifact_published(self._orchestrator, artifact)
-            except Exception as error:
+                if not (seen is None or isinstance(seen, Artifact)):
+                    what = f"it returned {seen!r}, which is neither an Artifact nor None"
+                    raise TypeError(what)  # noqa: TRY301 - told like whatever it raises itself
+            except BaseException as error:
+                failure = failure_of(error, f"component {label_of(component)!r}")
+                if failure is None:
+                    raise
                 msg = (
                     f"component {label_of(component)!r} refused a {artifact.type!r} in "
-                    f"on_artifact_published: {error!r}"
+                    f"on_artifact_published: {shown(failure)}"
                 )
-                raise PublishError(msg) from error
+                raise PublishError(msg) from failure
             if seen is None:
                 silent.add(artifact.key)
             else:
@@ -228,6 +253,7 @@ def _restamped(
     partition_key: str | None,
     tags: Iterable[str],
     visibility: Visibility | None,
+    depth: int,
 ) -> Artifact:
     if correlation_id is not None and correlation_id != artifact.correlation_id:
         msg = (
@@ -235,10 +261,14 @@ def _restamped(
             f"published into {correlation_id!r}; publish its model instead"
         )
         raise PublishError(msg)
-    if partition_key is None and not tags and visibility is None and not artifact.seq:
+    is_as_wanted = partition_key is None and not tags and visibility is None
+    if is_as_wanted and not artifact.seq and depth <= artifact.depth:
         return artifact
     return artifact.replace(
-        tags=artifact.tags | _tags(tags), visibility=visibility, partition_key=partition_key
+        tags=artifact.tags | _tags(tags),
+        visibility=visibility,
+        partition_key=partition_key,
+        depth=max(depth, artifact.depth),
     )
 
 

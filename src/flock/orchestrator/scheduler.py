@@ -7,7 +7,7 @@ import heapq
 import itertools
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import Context as Variables
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +17,6 @@ from flock.core.slots import Slots
 from flock.orchestrator.attempts import Attempts
 from flock.orchestrator.events import EventBus, RunQueued
 from flock.orchestrator.job import Call, Ending, Job, Lane
-from flock.orchestrator.ready import Ready
 
 if TYPE_CHECKING:
     from flock.core.agent import Agent
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from flock.orchestrator.idle import Idle
 
 logger = logging.getLogger(__name__)
+
+_random = random.SystemRandom()  # never the generator that users seed
 
 _CANCELLATIONS: Final = 3
 """How often a task that ignores its cancellation is cancelled before it is left behind."""
@@ -58,7 +59,7 @@ class Scheduler:
         self._lanes: dict[str, Lane] = {}
         self._offers: list[tuple[tuple[int, int], int, Lane]] = []
         self._order = itertools.count(1)
-        self._run_keys = itertools.count(random.getrandbits(127))
+        self._run_keys = itertools.count(1)
         self._is_pump_due = False
         self._is_stopped = False
         self._jobs: dict[Job, None] = {}
@@ -77,23 +78,28 @@ class Scheduler:
         self._variables = variables
         self._is_stopped = self._attempts.is_stopped = False
         self._is_pump_due = False
+        self._run_keys = itertools.count(_random.getrandbits(127))
         self._offers.clear()
         self._jobs.clear()
         for lane in self._lanes.values():
-            lane.ready = Ready()
-            lane.offered = None
             lane.slots.clear()
+        self._lanes.clear()
         self._board.clear()
 
-    async def drain(self, grace: float) -> None:
-        """Let queued and running work end, for at most `grace` seconds of real time."""
+    async def drain(self, grace: float, others: Callable[[], Sequence[asyncio.Task[None]]]) -> None:
+        """Let queued and running work end, for at most `grace` seconds of real time.
+
+        Args:
+            grace: Seconds of real time.
+            others: What else goes on that may start runs.
+        """
         loop = asyncio.get_running_loop()
         end = loop.time() + grace
         while (left := end - loop.time()) > 0:
             if self._is_pump_due:
                 await asyncio.sleep(0)
                 continue
-            tasks = self._tasks()
+            tasks = [*self._tasks(), *others()]
             if not tasks:
                 return
             await asyncio.wait(tasks, timeout=left)
@@ -199,9 +205,9 @@ class Scheduler:
         self._jobs[job] = None
         return self._start(job)
 
-    def jobs(self, workflow: str | None = None) -> list[Job]:
-        """Return the runs that have not ended, of one workflow if it is named."""
-        return [job for job in self._jobs if workflow is None or job.correlation_id == workflow]
+    def jobs(self, workflow: str) -> list[Job]:
+        """Return the runs that have not ended and have to do with a workflow."""
+        return [job for job in self._jobs if workflow in job.workflows]
 
     # --- ending from outside ---
 
@@ -211,13 +217,14 @@ class Scheduler:
         `"timeout"` fails it with `error`; `"cancel"` is for runs whose deliveries are
         closed; `"shutdown"` leaves them open.
         """
-        if job.ending is not None or job.state == "ended":
+        if job.state == "ended" or job.is_committed or job.ending in {"cancel", "shutdown"}:
             return
+        is_ending = job.ending is not None
         job.ending = why
         job.error = error
-        if job.state != "running":
+        if job.state in {"queued", "backing off"}:
             self._attempts.leave(job)
-        elif job.task is not None and job.context is not None:
+        elif job.state == "running" and job.task and job.context and not is_ending:
             job.context.ended_by = error
             job.task.cancel()
 
@@ -257,9 +264,11 @@ class Scheduler:
 
     def free(self, job: Job) -> None:
         """Give the slots of a run that ended back, and let the next one start."""
-        if job.call is not None and job.call.is_nested:
-            return
         lane = job.lane
+        if (job.call is not None and job.call.is_nested) or (
+            self._lanes.get(job.agent) is not lane
+        ):
+            return  # it had its caller's slot, or one of a board that was closed since
         lane.slots.give()
         self._board.give()
         if lane.offered is None and lane.ready.first:

@@ -87,6 +87,7 @@ class InMemoryBlackboardStore:
             self._dead[commit.buried.id] = commit.buried
         if commit.redriven is not None:
             self._dead.pop(commit.redriven, None)
+        commit.is_done = True
         if self._watchers:
             for watcher in self._watchers:
                 watcher.offer(commit.artifacts)
@@ -97,6 +98,9 @@ class InMemoryBlackboardStore:
             if artifact.key in known:
                 msg = f"artifact {artifact.id} is on the board already"
                 raise StoreError(msg)
+        if len(artifacts) > 1 and len({a.key for a in artifacts}) < len(artifacts):
+            msg = "one commit holds the same artifact twice"
+            raise StoreError(msg)
         before, last_of = self._before_in_workflow, self._last_of_workflow
         for artifact in artifacts:
             workflow = artifact.correlation_id

@@ -32,9 +32,10 @@ class Commit:
         at: Seconds since the Unix epoch.
         buried: A dead letter to keep.
         redriven: A dead letter to take off the list.
+        is_done: Whether it is true; set by the store.
     """
 
-    __slots__ = ("artifacts", "at", "buried", "closed", "opened", "redriven", "run")
+    __slots__ = ("artifacts", "at", "buried", "closed", "is_done", "opened", "redriven", "run")
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class Commit:
         self.at = at
         self.buried = buried
         self.redriven = redriven
+        self.is_done = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,8 @@ class BlackboardStore(Protocol):
     async def commit(self, commit: Commit) -> None:
         """Make all of it true at once and number the artifacts.
 
-        A commit in progress is finished or undone even when its caller is cancelled.
+        A commit in progress is finished or undone even when its caller is cancelled: the
+        cancellation is raised only then, and `commit.is_done` says which it was.
 
         Raises:
             StoreError: It could not be done, and nothing of it was.

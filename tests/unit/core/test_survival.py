@@ -1,5 +1,6 @@
 """Two values are the same, or it is said where they differ."""
 
+import enum
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -100,6 +101,19 @@ def test_a_difference_is_found_and_placed(before: object, after: object, where: 
     ("before", "after"), [(True, 1), (1, True), ([True], [1]), ({"a": False}, {"a": 0})]
 )
 def test_a_truth_value_is_no_number(before: object, after: object) -> None:
+    assert difference(before, after) is not None
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+@pytest.mark.parametrize(("before", "after"), [(Level.LOW, 1), (Colour.RED, "red")])
+def test_an_enum_is_not_its_value(before: object, after: object) -> None:
     assert difference(before, after) is not None
 
 

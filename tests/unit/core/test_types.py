@@ -114,9 +114,10 @@ def test_a_given_name_stands_in_place_of_the_default(own: TypeRegistry) -> None:
 def test_the_same_class_defined_again_replaces_the_first(own: TypeRegistry) -> None:
     first, second = model("Order"), model("Order", n=1)
     entry = own.entry(first)
-    own.entry(second)
+    successor = own.entry(second)
     assert own.resolve("shop.orders.Order").cls is second
-    assert own.current(entry).cls is second
+    assert own.resolve("Order").cls is second
+    assert entry.successor is successor
 
 
 def test_another_class_cannot_take_a_name(own: TypeRegistry) -> None:

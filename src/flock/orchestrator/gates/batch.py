@@ -20,7 +20,7 @@ class Batch:
         self._size = batch.size
         self._timeout = batch.timeout_seconds
         self._groups: list[list[Delivery]] = []
-        self._since = 0.0
+        self._times: list[float] = []
 
     def __len__(self) -> int:
         return sum(map(len, self._groups))
@@ -31,9 +31,8 @@ class Batch:
 
     def add(self, group: list[Delivery], now: float) -> list[list[Delivery]] | None:
         """Take a complete group in; return the batch it fills, if it does."""
-        if not self._groups:
-            self._since = now
         self._groups.append(group)
+        self._times.append(now)
         if self._size is not None and len(self._groups) >= self._size:
             return self.take()
         return None
@@ -41,6 +40,7 @@ class Batch:
     def take(self) -> list[list[Delivery]]:
         """Return what is there as a batch, and begin anew."""
         groups, self._groups = self._groups, []
+        self._times.clear()
         return groups
 
     @property
@@ -48,10 +48,17 @@ class Batch:
         """When what is there becomes a batch; None if it waits for more."""
         if self._timeout is None or not self._groups:
             return None
-        return self._since + self._timeout
+        return self._times[0] + self._timeout
 
     def discard(self, chosen: Callable[[Delivery], bool]) -> list[Delivery]:
         """Take out and return the deliveries of groups of which one is chosen."""
-        doomed = [group for group in self._groups if any(map(chosen, group))]
-        self._groups = [group for group in self._groups if group not in doomed]
-        return [delivery for group in doomed for delivery in group]
+        doomed: list[Delivery] = []
+        kept: list[tuple[list[Delivery], float]] = []
+        for group, time in zip(self._groups, self._times, strict=True):
+            if any(map(chosen, group)):
+                doomed += group
+            else:
+                kept.append((group, time))
+        self._groups = [group for group, _ in kept]
+        self._times = [time for _, time in kept]
+        return doomed

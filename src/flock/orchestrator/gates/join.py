@@ -97,6 +97,7 @@ class Join:
         """
         expired = self.expire(now, inclusive=False)
         self._arrivals += 1
+        delivery.arrived, delivery.number = now, self._arrivals
         name = delivery.artifact.entry.name
         places = self._places[name]
         held = self._keys.get(key)
@@ -157,8 +158,8 @@ class Join:
     def discard(self, chosen: Callable[[Delivery], bool]) -> list[Delivery]:
         """Take out and return the waiting deliveries that are chosen.
 
-        What remains of their keys is gathered anew, in the order it came, with the windows
-        it had.
+        What remains of their keys is gathered anew, in the order it came, as if they had not
+        come.
         """
         found = [delivery for delivery in self if chosen(delivery)]
         doomed = set(found)
@@ -168,6 +169,8 @@ class Join:
             if any(d in doomed for g in held.groups for d in g.deliveries)
         ]:
             self._regather(held, doomed)
+        if found:
+            self._by_age = deque(sorted(self._by_age, key=_first))
         return found
 
     def _regather(self, held: _Key, doomed: set[Delivery]) -> None:
@@ -184,8 +187,12 @@ class Join:
                 for place in places:
                     group.slots[place] = queue.popleft() if queue else None
         for group in list(held.groups):
-            group.missing = group.slots.count(None)
-            if group.missing == self._size:
+            deliveries = group.deliveries
+            group.missing = self._size - len(deliveries)
+            if deliveries:
+                group.since = min(delivery.arrived for delivery in deliveries)
+                group.first = min(delivery.number for delivery in deliveries)
+            else:
                 group.is_over = True
                 self._over += 1
                 held.groups.remove(group)
@@ -210,6 +217,10 @@ class Join:
         self._waiting -= self._size - group.missing
         if not held.groups:
             del self._keys[group.key]
+
+
+def _first(group: Group) -> int:
+    return group.first
 
 
 def canonical(key: object) -> Hashable:

@@ -1,0 +1,299 @@
+"""What waits before the gates, and what becomes of groups that are complete, full or over."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from flock.clock import Clock, as_datetime
+from flock.core.agent import failure_of
+from flock.core.delivery import Delivery
+from flock.orchestrator.events import BatchFlushed, DeliveryWaiting, EventBus
+from flock.orchestrator.gates.all_of import AllOf
+from flock.orchestrator.gates.batch import Batch
+from flock.orchestrator.gates.join import Group, Join, canonical
+from flock.orchestrator.matcher import holds
+
+if TYPE_CHECKING:
+    from flock.core.agent import Agent
+    from flock.core.subscription import Subscription
+    from flock.orchestrator.idle import Idle
+    from flock.orchestrator.lifecycle_manager import Deadline, LifecycleManager
+    from flock.orchestrator.outcomes import Outcomes
+    from flock.orchestrator.scheduler import Scheduler
+
+logger = logging.getLogger(__name__)
+
+BATCHES = "flock batches"
+"""What batches with a timeout are counted under, since they mix workflows."""
+WINDOWS = "flock join windows"
+"""What join windows that end in a run are counted under, since they mix workflows."""
+
+
+class Gate:
+    """What waits before one subscription: an AND gate or a join, a batch, or both.
+
+    Attributes:
+        subscription: The subscription.
+        agent: Its agent.
+        all_of: The AND gate, if there are several types and no join.
+        join: The join, if there is one.
+        batch: The batch, if there is one.
+        held: Deliveries that a component holds.
+        batch_deadline: When the batch times out.
+        window_deadline: At or before the end of the oldest join window.
+    """
+
+    def __init__(self, subscription: Subscription, agent: Agent) -> None:
+        self.subscription = subscription
+        self.agent = agent
+        self.join = Join(subscription) if subscription.join is not None else None
+        self.all_of = (
+            AllOf(subscription) if self.join is None and len(subscription.types) > 1 else None
+        )
+        self.batch = Batch(subscription) if subscription.batch is not None else None
+        self.held: dict[Delivery, None] = {}
+        self.batch_deadline: Deadline | None = None
+        self.window_deadline: Deadline | None = None
+
+    @property
+    def runs_expired(self) -> bool:
+        """Whether a join group that was not completed in time runs with what came."""
+        return self.subscription.join is not None and self.subscription.join.on_expired == "run"
+
+    def waiting(self) -> list[Delivery]:
+        """Return every delivery that waits here."""
+        stages = (self.all_of, self.join, self.batch, self.held)
+        return [delivery for stage in stages if stage is not None for delivery in stage]
+
+    def discard(self, chosen: Callable[[Delivery], bool]) -> list[Delivery]:
+        """Take out and return the waiting deliveries that are chosen."""
+        found = [delivery for delivery in self.held if chosen(delivery)]
+        for delivery in found:
+            del self.held[delivery]
+        for stage in (self.all_of, self.join, self.batch):
+            if stage is not None:
+                found += stage.discard(chosen)
+        return found
+
+
+class Gathering:
+    """Takes deliveries in one by one and hands complete groups to the scheduler.
+
+    Taking in never waits and never raises: what has to be made true on the board besides,
+    such as a group that expired, goes on in a task of its own.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        events: EventBus,
+        idle: Idle,
+        lifecycle: LifecycleManager,
+        scheduler: Scheduler,
+        outcomes: Outcomes,
+    ) -> None:
+        self._clock = clock
+        self._events = events
+        self._idle = idle
+        self._lifecycle = lifecycle
+        self._scheduler = scheduler
+        self._outcomes = outcomes
+        self._gates: dict[Subscription, Gate] = {}
+
+    def clear(self) -> None:
+        """Forget everything that waits, for a board that opens anew."""
+        self._gates.clear()
+
+    def gate_of(self, subscription: Subscription, agent: Agent) -> Gate:
+        """Return the gate of a subscription."""
+        gate = self._gates.get(subscription)
+        if gate is None:
+            gate = self._gates[subscription] = Gate(subscription, agent)
+        return gate
+
+    def take(self, delivery: Delivery, agent: Agent) -> None:
+        """Take a delivery in."""
+        delivery.arrived = delivery.arrived or self._clock.time()
+        gate = self.gate_of(delivery.subscription, agent)
+        if gate.join is not None:
+            self._join(gate, gate.join, delivery)
+        elif gate.all_of is not None:
+            self.wait(delivery)
+            group = gate.all_of.add(delivery)
+            if group is not None:
+                self._idle.waiting -= len(group)
+                self._complete(gate, group)
+        else:
+            self._complete(gate, [delivery])
+
+    def _join(self, gate: Gate, join: Join, delivery: Delivery) -> None:
+        spec = gate.subscription.join
+        assert spec is not None
+        artifact = delivery.artifact
+        try:
+            entry = next(e for e in gate.subscription.types if e.name == artifact.entry.name)
+            key = canonical(spec.key_of(artifact.take(entry)))
+            group, expired = join.add(delivery, key, delivery.arrived)
+        except BaseException as error:
+            failure = failure_of(error, f"the join key of agent {gate.agent.name!r}")
+            if failure is None:
+                raise
+            self._outcomes.bury_one(delivery, failure)
+            return
+        self.wait(delivery)
+        for over in expired:
+            self._expired(gate, over)
+        if group is not None:
+            deliveries = group.deliveries
+            self._idle.waiting -= len(deliveries)
+            self._complete(gate, deliveries)
+        self._watch_window(gate, join)
+
+    def _complete(self, gate: Gate, group: list[Delivery]) -> None:
+        """Take a complete group on: to its predicates, its batch, its run."""
+        subscription = gate.subscription
+        if subscription.group:
+            pairs = zip(group, subscription.types, strict=True)
+            models = [delivery.artifact.take(entry) for delivery, entry in pairs]
+            if not all(holds(p, subscription.agent, *models) for p in subscription.group):
+                self._outcomes.skip(group, "its group predicate does not hold")
+                return
+        self._proceed(gate, group)
+
+    def _proceed(self, gate: Gate, group: list[Delivery]) -> None:
+        batch = gate.batch
+        if batch is None:
+            self._run(gate, group, is_batch=False)
+            return
+        self._idle.waiting += len(group)
+        self._tell_waiting(group[-1])
+        filled = batch.add(group, max(delivery.arrived for delivery in group))
+        if filled is not None:
+            self._flush(gate, filled, "size")
+        else:
+            self._watch_batch(gate, batch)
+
+    def _run(self, gate: Gate, group: list[Delivery], *, is_batch: bool) -> None:
+        artifacts = [delivery.artifact for delivery in group]
+        self._scheduler.submit(gate.agent, gate.subscription, group, artifacts, is_batch=is_batch)
+
+    # --- batches ---
+
+    def flush(self) -> int:
+        """Run what partial batches hold; return how many were."""
+        count = 0
+        for gate in list(self._gates.values()):
+            if gate.batch is not None and len(gate.batch):
+                self._flush(gate, gate.batch.take(), "flush")
+                count += 1
+        return count
+
+    def _watch_batch(self, gate: Gate, batch: Batch) -> None:
+        """Keep a deadline while a batch with a timeout holds something."""
+        due = batch.next_due
+        if due is None:
+            self._withdraw_batch(gate)
+        elif gate.batch_deadline is None:
+            self._idle.begin(BATCHES)
+            gate.batch_deadline = self._lifecycle.batches.add(
+                due, partial(self._batch_due, gate, batch)
+            )
+
+    def _batch_due(self, gate: Gate, batch: Batch) -> None:
+        due = batch.next_due
+        if due is not None and due <= self._clock.time():
+            self._flush(gate, batch.take(), "timeout")
+            return
+        self._idle.begin(BATCHES)
+        self._withdraw_batch(gate)
+        self._watch_batch(gate, batch)
+        self._idle.end(BATCHES)
+
+    def _flush(self, gate: Gate, groups: Sequence[Sequence[Delivery]], reason: str) -> None:
+        deliveries = [delivery for group in groups for delivery in group]
+        self._idle.waiting -= len(deliveries)
+        if self._events.is_heard:
+            now = as_datetime(self._clock.time())
+            self._events.tell(BatchFlushed(now, None, gate.agent.name, len(groups), reason))
+        self._run(gate, deliveries, is_batch=True)
+        self._withdraw_batch(gate)
+
+    def _withdraw_batch(self, gate: Gate) -> None:
+        if gate.batch_deadline is not None:
+            gate.batch_deadline.cancel()
+            gate.batch_deadline = None
+            self._idle.end(BATCHES)
+
+    # --- join windows ---
+
+    def _watch_window(self, gate: Gate, join: Join) -> None:
+        """Keep a deadline while groups are open, at or before the end of the oldest window."""
+        due = join.next_due
+        if due is None:
+            self._withdraw_window(gate)
+        elif gate.window_deadline is None:
+            if gate.runs_expired:
+                self._idle.begin(WINDOWS)
+            gate.window_deadline = self._lifecycle.windows.add(
+                due, partial(self._window_due, gate, join)
+            )
+
+    def _withdraw_window(self, gate: Gate) -> None:
+        if gate.window_deadline is not None:
+            gate.window_deadline.cancel()
+            gate.window_deadline = None
+            if gate.runs_expired:
+                self._idle.end(WINDOWS)
+
+    def _window_due(self, gate: Gate, join: Join) -> None:
+        self._idle.begin(WINDOWS)
+        self._withdraw_window(gate)
+        for group in join.expire(self._clock.time()):
+            self._expired(gate, group)
+        self._watch_window(gate, join)
+        self._idle.end(WINDOWS)
+
+    def _expired(self, gate: Gate, group: Group) -> None:
+        deliveries = group.deliveries
+        self._idle.waiting -= len(deliveries)
+        self._outcomes.expire(gate.subscription, deliveries, group.key)
+        if gate.runs_expired:
+            self._proceed(gate, deliveries)
+
+    # --- waiting ---
+
+    def wait(self, delivery: Delivery) -> None:
+        """Count and tell of a delivery that waits."""
+        self._idle.waiting += 1
+        self._tell_waiting(delivery)
+
+    def _tell_waiting(self, delivery: Delivery) -> None:
+        if self._events.is_heard:
+            artifact, now = delivery.artifact, as_datetime(self._clock.time())
+            self._events.tell(
+                DeliveryWaiting(now, artifact.correlation_id, delivery.agent, artifact.id)
+            )
+
+    def waiting(self) -> list[Delivery]:
+        """Return every delivery that waits before a gate."""
+        return [delivery for gate in self._gates.values() for delivery in gate.waiting()]
+
+    def discard(self, chosen: Callable[[Delivery], bool]) -> list[Delivery]:
+        """Take out and return the waiting deliveries that are chosen.
+
+        A complete group in a batch goes whole. What remains waits as if they had not come.
+        """
+        found: list[Delivery] = []
+        for gate in self._gates.values():
+            found += gate.discard(chosen)
+            if gate.join is not None:
+                self._withdraw_window(gate)
+                self._watch_window(gate, gate.join)
+            if gate.batch is not None:
+                self._withdraw_batch(gate)
+                self._watch_batch(gate, gate.batch)
+        self._idle.waiting -= len(found)
+        return found

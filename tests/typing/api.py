@@ -1,0 +1,205 @@
+"""What a type checker knows about what users write. basedpyright has to accept this file.
+
+A line that is wrong on purpose carries the rule that must report it; a needless `ignore` is an
+error itself, so each of them is a test. Nothing here is run.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import assert_type
+
+from pydantic import BaseModel
+
+from flock import (
+    Agent,
+    AgentBuilder,
+    Artifact,
+    BatchSpec,
+    Context,
+    EngineComponent,
+    EvalInputs,
+    EvalResult,
+    Event,
+    FilterConfig,
+    Flock,
+    IdleReport,
+    JoinSpec,
+    OutputGroup,
+    PrivateVisibility,
+    flock_type,
+    upcasts,
+)
+from flock.testing import ManualClock, ScriptedEngine
+
+
+@flock_type
+class Order(BaseModel):
+    total: float = 0.0
+    customer: str = ""
+
+
+@flock_type(name="payment", version=2)
+class Payment(BaseModel):
+    amount: float = 0.0
+    customer: str = ""
+
+
+class Receipt(BaseModel):
+    text: str = ""
+
+
+flock = Flock("test")
+agent = flock.agent("shop")
+assert_type(agent, AgentBuilder)
+assert_type(Order, type[Order])
+assert_type(Payment, type[Payment])
+
+
+@upcasts(Payment, from_version=1)
+def lifted(payload: dict[str, object]) -> dict[str, object]:
+    return payload
+
+
+# --- consumes: a predicate knows its models ---------------------------------------------------
+
+agent.consumes(Order, where=lambda o: o.total > 100)
+agent.consumes(Order, where=lambda o: assert_type(o, Order).total > 100)
+agent.consumes(Order, where=lambda o: o.totl > 100)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownLambdaType]
+agent.consumes(Order, where=[lambda o: o.total > 100, lambda o: o.customer != ""])
+agent.consumes(Order, where=[lambda o: o.none])  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownLambdaType]
+
+
+def is_large(order: Order) -> bool:
+    return order.total > 100
+
+
+def is_paid(payment: Payment) -> bool:
+    return payment.amount > 0
+
+
+agent.consumes(Order, where=is_large)
+agent.consumes(Order, where=is_paid)  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+# Of two types a predicate takes each one, or the complete group.
+agent.consumes(Order, Payment, where=lambda o, p: o.total == p.amount)
+agent.consumes(Order, Payment, where=lambda it: it.customer != "")
+agent.consumes(Order, Payment, where=lambda o, p: o.amount == p.total)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownLambdaType]
+agent.consumes(Order, Payment, where=lambda it: it.total > 0)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownLambdaType]
+agent.consumes(Order, Order, where=lambda one, two: one.total < two.total)
+
+# More types, names, and everything else.
+agent.consumes(Order, Payment, Receipt)
+agent.consumes("Order", from_agents="till", tags=["new"], mode="events", priority=3)
+agent.consumes(Order, Payment, join=JoinSpec(by=lambda it: it.customer, within=timedelta(hours=1)))
+agent.consumes(Order, batch=BatchSpec(size=3, timeout=5.0))
+agent.consumes(Order, mode="sometimes")  # pyright: ignore[reportArgumentType, reportCallIssue]
+agent.consumes(int)  # pyright: ignore[reportArgumentType, reportCallIssue]
+agent.consumes(Order, batch=3)  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+# --- publishes --------------------------------------------------------------------------------
+
+agent.publishes(Receipt, where=lambda r: r.text != "")
+agent.publishes(Receipt, where=lambda r: assert_type(r, Receipt).text != "")
+agent.publishes(Receipt, where=lambda r: r.txt)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownLambdaType]
+agent.publishes(Receipt, validate=lambda r: len(r.text) > 3)
+agent.publishes(Receipt, validate=[(lambda r: len(r.text) > 3, "too short")])
+agent.publishes(Receipt, validate=lambda r: r.txt)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownLambdaType]
+agent.publishes(Receipt, visibility=lambda r: PrivateVisibility(agents=frozenset({r.text})))
+agent.publishes(Receipt, fan_out=3)
+agent.publishes(Receipt, fan_out=(1, 3), tags=["x"], description="What was bought")
+agent.publishes(Receipt, fan_out="3")  # pyright: ignore[reportArgumentType, reportCallIssue]
+agent.publishes(Order, Payment)
+
+# --- every word returns the builder -----------------------------------------------------------
+
+
+async def serve(order: Order, ctx: Context) -> Receipt:
+    ctx.emit("working")
+    assert_type(await ctx.step("charge", is_large, order), bool)
+    return Receipt(text=order.customer)
+
+
+async def stream(order: Order) -> AsyncIterator[Receipt]:
+    yield Receipt(text=order.customer)
+
+
+async def provider(request: object) -> list[Artifact]:
+    del request
+    return []
+
+
+def score(result: EvalResult) -> int:
+    return len(result.artifacts)
+
+
+assert_type(agent.consumes(Order), AgentBuilder)
+assert_type(agent.consumes(Order, Payment), AgentBuilder)
+assert_type(agent.consumes(Order, Payment, Receipt), AgentBuilder)
+assert_type(agent.publishes(Receipt), AgentBuilder)
+assert_type(agent.publishes(Receipt, Order), AgentBuilder)
+assert_type(agent.calls(serve), AgentBuilder)
+assert_type(agent.calls(stream), AgentBuilder)
+assert_type(agent.with_engines(ScriptedEngine([Receipt()])), AgentBuilder)
+assert_type(agent.with_context(provider), AgentBuilder)
+assert_type(agent.best_of(3, score=score), AgentBuilder)
+assert_type(agent.description("sells"), AgentBuilder)
+assert_type(agent.labels("a", "b"), AgentBuilder)
+assert_type(agent.tenant("t"), AgentBuilder)
+assert_type(agent.prevent_self_trigger(False), AgentBuilder)
+assert_type(agent.max_concurrency(4), AgentBuilder)
+assert_type(agent.retry(3, timedelta(seconds=1), on=(OSError, TimeoutError)), AgentBuilder)
+assert_type(agent.retry(3, on=lambda error: "busy" in str(error)), AgentBuilder)
+assert_type(agent.timeout(5), AgentBuilder)
+assert_type(agent.agent, Agent)
+assert_type(flock.get_agent("shop"), Agent)
+
+
+class Shop(AgentBuilder):
+    """A builder of one's own stays one."""
+
+
+def own(builder: Shop) -> None:
+    assert_type(builder.consumes(Order).publishes(Receipt).calls(serve).timeout(5), Shop)
+
+
+# --- engines ----------------------------------------------------------------------------------
+
+
+class Echo(EngineComponent):
+    async def evaluate(
+        self, agent: Agent, ctx: Context, inputs: EvalInputs, output_group: OutputGroup
+    ) -> EvalResult:
+        assert_type(inputs.first_as(Order), Order | None)
+        assert_type(inputs.all_as(Order), list[Order])
+        return EvalResult.from_object(Receipt())
+
+
+# --- the board --------------------------------------------------------------------------------
+
+
+async def use(board: Flock) -> None:
+    async with board as opened:
+        assert_type(opened, Flock)
+        published = await board.publish(Order())
+        assert_type(published, Artifact)
+        assert_type(published.as_model(Order), Order)
+        assert_type(published.replace(tags=["x"]), Artifact)
+        assert_type(Artifact.of(Order()), Artifact)
+        assert_type(await board.publish_many([Order(), Payment()]), list[Artifact])
+        assert_type(await board.run_until_idle(timeout=timedelta(seconds=1)), IdleReport)
+        assert_type(await board.arun(agent, Order()), list[Artifact])
+        assert_type(await board.arun("shop", Order()), list[Artifact])
+        assert_type(await board.invoke(agent, Order()), list[Artifact])
+        assert_type(await board.store.get_by_type(Order), list[Order])
+        assert_type(await board.store.get_by_type(Order, correlation_id="w"), list[Order])
+        assert_type(await board.store.list_by_type(Order), list[Artifact])
+        assert_type(await board.store.get(published.id), Artifact | None)
+        where = FilterConfig(type_names=[Order, "Payment"], tags=["x"])
+        assert_type(await board.store.query_artifacts(where, limit=5), tuple[list[Artifact], int])
+        async for output in board.stream(agent, Order()):
+            assert_type(output, Artifact)
+        async for event in board.events():
+            assert_type(event, Event)
+        await board.publish(Order)  # pyright: ignore[reportArgumentType]
+        await board.publish(Order(), idempotent="x")  # pyright: ignore[reportCallIssue]
+    await ManualClock().advance(timedelta(minutes=5))
