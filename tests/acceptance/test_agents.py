@@ -8,10 +8,19 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from datetime import timedelta
 from functools import partial
 from typing import Annotated, Any, Literal
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from pydantic import BaseModel, Field
@@ -369,6 +378,105 @@ async def test_a_sync_function_runs_in_a_thread_and_never_blocks_the_loop() -> N
         await board.run_until_idle()
         assert threads[0] is not threading.main_thread()
         assert await parcels(board) == [1]
+
+
+def with_defaults(order: Order, limit: int = 5, *, more: str = "x") -> Parcel:
+    return Parcel(number=limit)
+
+
+def annotated(order: Annotated[Order, "doc"]) -> Annotated[Parcel, "doc"]:
+    return Parcel(number=order.number)
+
+
+def either(order: Order) -> Parcel | Letter:
+    return Parcel(number=1)
+
+
+def mixed(order: Order) -> list[Parcel | Letter]:
+    return [Letter(), Parcel(number=1), Letter()]
+
+
+def sequence(order: Order) -> Sequence[Parcel]:
+    return (Parcel(number=1), Parcel(number=2))
+
+
+def iterable(order: Order) -> Iterable[Parcel]:
+    return iter([Parcel(number=1)])
+
+
+def as_tuple(order: Order) -> tuple[Parcel, ...]:
+    return (Parcel(number=1), Parcel(number=2))
+
+
+def generator(order: Order) -> Generator[Parcel, None, None]:
+    yield Parcel(number=1)
+
+
+async def async_generator(order: Order) -> AsyncGenerator[Parcel, None]:
+    yield Parcel(number=1)
+
+
+def of_either(model: Order | Letter) -> Parcel:
+    return Parcel(number=1)
+
+
+def of_sequence(orders: Sequence[Order]) -> Parcel:
+    return Parcel(number=len(orders))
+
+
+@pytest.mark.parametrize(
+    ("work", "numbers"),
+    [
+        (with_defaults, [5]),
+        (annotated, [1]),
+        (either, [1]),
+        (mixed, [1]),
+        (sequence, [1, 2]),
+        (iterable, [1]),
+        (as_tuple, [1, 2]),
+        (generator, [1]),
+        (async_generator, [1]),
+        (of_either, [1]),
+        (of_sequence, [1]),
+    ],
+)
+async def test_annotations_are_understood_as_python_means_them(
+    work: Callable[..., Any], numbers: list[int]
+) -> None:
+    async with Flock() as board:
+        board.agent("work").calls(work)
+        await board.publish(Order(number=1))
+        report = await board.run_until_idle()
+        assert (report.runs, report.failed) == (1, 0)
+        assert await parcels(board) == numbers
+
+
+async def test_an_optional_input_is_an_input_or_an_error_but_never_silence() -> None:
+    def work(order: Order | None) -> Parcel:
+        return Parcel(number=1)
+
+    async with Flock() as board:
+        try:
+            board.agent("culprit").calls(work)
+        except DeclarationError as error:
+            message = str(error)
+        else:
+            message = "culprit"
+            await board.publish(Order())
+            await board.run_until_idle()
+            assert await parcels(board) == [1]
+        assert "culprit" in message
+
+
+@pytest.mark.parametrize("mock", [AsyncMock, Mock])
+async def test_a_mock_can_stand_in_for_a_function(mock: type[Mock]) -> None:
+    work = mock(return_value=Parcel(number=3))
+    async with Flock() as board:
+        board.agent("work").consumes(Order).publishes(Parcel).calls(work)
+        await board.publish(Order(number=1))
+        await board.run_until_idle()
+        assert await parcels(board) == [3]
+        assert work.call_count == 1
 
 
 # --- Generators ---------------------------------------------------------------------------

@@ -102,7 +102,7 @@ def even(size: int) -> Any:
         return sum(model.n for model in models) % 2 == 0
 
     names = [f"model{n}" for n in range(size)]
-    predicate.__signature__ = inspect.Signature(  # pyright: ignore[reportFunctionMemberAccess]
+    predicate.__signature__ = inspect.Signature(
         [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in names]
     )
     return predicate

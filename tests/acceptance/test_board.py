@@ -1433,3 +1433,30 @@ async def test_arun_takes_an_artifact_that_is_on_the_board_and_does_not_store_it
         assert list(parcel.parents) == [order.id]
         assert parcel.correlation_id == order.correlation_id
         assert len(await board.store.list()) == 2
+
+
+async def test_a_board_that_is_closing_takes_nothing_in_and_finishes_what_it_has() -> None:
+    started = asyncio.Event()
+    release = asyncio.Event()
+    seen: list[int] = []
+
+    async def work(order: Order) -> Parcel:
+        started.set()
+        await release.wait()
+        return Parcel(number=order.number)
+
+    board = Flock()
+    board.agent("work").calls(work)
+    board.agent("next").consumes(Parcel).calls(lambda p: seen.append(p.number))
+    await board.publish(Order(number=1))
+    await started.wait()
+    closing = asyncio.create_task(board.shutdown(grace=30.0))
+    await turns()
+    with pytest.raises(PublishError):
+        await board.publish(Order(number=2))
+    release.set()
+    await closing
+    async with board:
+        await board.run_until_idle()
+        assert seen == [1]
+        assert len(await board.store.list()) == 2

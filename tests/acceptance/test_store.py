@@ -20,7 +20,7 @@ from flock import (
     Flock,
     FlockError,
     InMemoryBlackboardStore,
-    PrivateVisibility,  # pyright: ignore[reportUnusedImport]
+    PrivateVisibility,
 )
 from flock.testing import ManualClock
 

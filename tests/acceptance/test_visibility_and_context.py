@@ -22,6 +22,7 @@ from flock import (
     FilterConfig,
     Flock,
     FlockError,
+    GroupExpired,
     JoinSpec,
     LabelledVisibility,
     PrivateVisibility,
@@ -264,8 +265,8 @@ async def test_context_opens_later_too() -> None:
         lambda: TenantVisibility(tenant="a"),  # pyright: ignore[reportCallIssue]
         lambda: TenantVisibility(),  # pyright: ignore[reportCallIssue]
         lambda: AfterVisibility(ttl=HOUR, than=PublicVisibility()),  # pyright: ignore[reportCallIssue]
-        lambda: PrivateVisibility(agents="abc"),
-        lambda: LabelledVisibility(required_labels="abc"),
+        lambda: PrivateVisibility(agents="abc"),  # pyright: ignore[reportArgumentType]
+        lambda: LabelledVisibility(required_labels="abc"),  # pyright: ignore[reportArgumentType]
     ],
 )
 def test_unknown_and_missing_arguments_of_a_visibility_are_refused(
@@ -319,6 +320,20 @@ async def test_a_private_failure_does_not_leak_through_its_error() -> None:
         await board.run_until_idle()
         assert saw == []
         assert len(await board.dead_letters()) == 1
+
+
+async def test_a_private_group_does_not_leak_through_its_expiry() -> None:
+    saw: list[str] = []
+    clock = ManualClock()
+    async with Flock(clock=clock) as board:
+        board.agent("join").consumes(
+            Note, Ask, join=JoinSpec(by=lambda m: f"secret {m.n}", within=HOUR)
+        ).calls(lambda models: None)
+        board.agent("spy").consumes(GroupExpired).calls(lambda group: saw.append(group.key))
+        await board.publish(Note(), visibility=PrivateVisibility(agents={"join"}))
+        await clock.advance(timedelta(hours=2))
+        assert len(await board.store.get_by_type(GroupExpired)) == 1
+        assert saw == []
 
 
 # --- Context ------------------------------------------------------------------------------

@@ -523,22 +523,22 @@ class Agent:
         for component in self._hooked("on_post_publish"):
             try:
                 await component.on_post_publish(self, ctx, artifact)
-            except Exception:  # noqa: BLE001 - logged
-                self._log_failed_hook(component, "on_post_publish")
+            except BaseException as raised:  # noqa: BLE001 - logged, or raised again
+                self._log_failed_hook(component, "on_post_publish", raised)
 
     async def _run_error(self, ctx: Context, error: BaseException) -> None:
         for component in self._hooked("on_error"):
             try:
                 await component.on_error(self, ctx, error)
-            except Exception:  # noqa: BLE001 - logged
-                self._log_failed_hook(component, "on_error")
+            except BaseException as raised:  # noqa: BLE001 - logged, or raised again
+                self._log_failed_hook(component, "on_error", raised)
 
     async def _run_terminate(self, ctx: Context) -> None:
         for component in self._hooked("on_terminate"):
             try:
                 await component.on_terminate(self, ctx)
-            except Exception:  # noqa: BLE001 - logged
-                self._log_failed_hook(component, "on_terminate")
+            except BaseException as raised:  # noqa: BLE001 - logged, or raised again
+                self._log_failed_hook(component, "on_terminate", raised)
 
     def _hooked(self, hook: str) -> tuple[RunHooks, ...]:
         if not self._is_resolved:
@@ -546,12 +546,16 @@ class Agent:
             self._resolve_utilities()
         return self._hooks[hook]
 
-    def _log_failed_hook(self, component: RunHooks, hook: str) -> None:
-        logger.exception(
+    def _log_failed_hook(self, component: RunHooks, hook: str, error: BaseException) -> None:
+        """Log a hook that only watches; what is no failure goes on."""
+        if failure_of(error, f"component {label_of(component)!r}") is None:
+            raise error
+        logger.error(
             "Component hook failed: agent=%s, component=%s, hook=%s",
             self.name,
             label_of(component),
             hook,
+            exc_info=error,
         )
 
 
@@ -596,10 +600,13 @@ def failure_of(error: BaseException, who: str) -> Exception | None:
         return error
     if isinstance(error, KeyboardInterrupt):
         return None
-    if isinstance(error, asyncio.CancelledError):
+    try:
         task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            return None
+    except RuntimeError:  # no event loop: a coroutine that is thrown away
+        task = None
+    is_cancellation = isinstance(error, asyncio.CancelledError)
+    if task is None or (is_cancellation and task.cancelling()):
+        return None
     failure = EngineError(f"{who} raised {type(error).__name__} by itself: {error}")
     failure.__cause__ = error
     return failure

@@ -7,21 +7,32 @@ import json
 import os
 import random
 from dataclasses import FrozenInstanceError
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeGuard, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
 
 from flock.clock import SystemClock, as_datetime
 from flock.core.types import TypeEntry, registry
-from flock.core.visibility import Visibility, as_public
-from flock.errors import TypeRegistryError
+from flock.core.visibility import (
+    PUBLIC,
+    AfterVisibility,
+    LabelledVisibility,
+    PrivateVisibility,
+    PublicVisibility,
+    TenantVisibility,
+    Visibility,
+    as_public,
+)
+from flock.errors import PublishError, TypeRegistryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
 M = TypeVar("M", bound=BaseModel)
+
+NO_TAGS: Final = frozenset[str]()
 
 EXTERNAL: Final = "external"
 """`produced_by` of what was published from outside the board."""
@@ -94,7 +105,7 @@ class Artifact(_Fields):
             partition_key: What it is about, for the user's own use.
 
         Raises:
-            PublishError: The content would not survive being stored.
+            PublishError: The content would not survive being stored, or an option is wrong.
         """
         entry = registry.entry(type(obj))
         data = entry.freeze(obj)
@@ -105,10 +116,10 @@ class Artifact(_Fields):
             entry,
             data,
             EXTERNAL,
-            correlation_id or f"{key:032x}",
+            f"{key:032x}" if correlation_id is None else checked_identifier(correlation_id),
             partition_key,
-            frozenset(tags),
-            as_public(visibility),
+            checked_tags(tags) if tags else NO_TAGS,
+            checked_visibility(visibility),
             now,
             (),
             0,
@@ -184,7 +195,8 @@ class Artifact(_Fields):
         """Return a copy with the same id and lineage and other content or attributes.
 
         Raises:
-            PublishError: The new content would not survive being stored.
+            PublishError: The new content would not survive being stored, or an option is
+                wrong.
         """
         entry, data, version = self.entry, self.data, self.version
         if obj is not None:
@@ -197,8 +209,8 @@ class Artifact(_Fields):
             self.produced_by,
             self.correlation_id,
             self.partition_key if partition_key is None else partition_key,
-            self.tags if tags is None else frozenset(tags),
-            as_public(visibility) if visibility is not None else self.visibility,
+            self.tags if tags is None else checked_tags(tags),
+            self.visibility if visibility is None else checked_visibility(visibility),
             self.created,
             self.parent_keys,
             self.depth if depth is None else depth,
@@ -292,6 +304,66 @@ def seal(
     made.seq = seq
     made.__class__ = Artifact  # pyright: ignore[reportAttributeAccessIssue]
     return made  # pyright: ignore[reportReturnType]
+
+
+_VISIBILITIES: Final = (
+    PublicVisibility,
+    PrivateVisibility,
+    LabelledVisibility,
+    TenantVisibility,
+    AfterVisibility,
+)
+
+
+def is_visibility(value: object) -> TypeGuard[Visibility]:
+    """Return whether a value is one of the five kinds of visibility."""
+    return type(value) in _VISIBILITIES or isinstance(value, _VISIBILITIES)
+
+
+def checked_visibility(visibility: object) -> Visibility:
+    """Return a visibility that a user gave; everybody may read it if it is None.
+
+    Raises:
+        PublishError: It is no visibility.
+    """
+    if visibility is None:
+        return PUBLIC
+    if not is_visibility(visibility):
+        msg = (
+            "visibility takes a Visibility such as PrivateVisibility(agents={...}), not "
+            f"{visibility!r}"
+        )
+        raise PublishError(msg)
+    return as_public(visibility)
+
+
+def checked_tags(tags: Iterable[str]) -> frozenset[str]:
+    """Return tags that a user gave; a text is one tag.
+
+    Raises:
+        PublishError: They are no words.
+    """
+    try:
+        found = frozenset([tags] if isinstance(tags, str) else tags)
+    except TypeError:
+        found = frozenset([None])
+    if not all(isinstance(tag, str) for tag in found):
+        msg = f"tags are words, not {tags!r}"
+        raise PublishError(msg)
+    return found
+
+
+def checked_identifier(value: object) -> str:
+    """Return a correlation id that a user gave as text.
+
+    Raises:
+        PublishError: It is empty.
+    """
+    text = str(value)
+    if not text:
+        msg = "a correlation_id must not be empty; leave it out to start a workflow of its own"
+        raise PublishError(msg)
+    return text
 
 
 set_seq: Callable[[Artifact, int], None] = _Fields.__dict__["seq"].__set__

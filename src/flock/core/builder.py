@@ -327,7 +327,7 @@ class AgentBuilder:
         """Let at most `n` of the agent's runs go on at once; 16 unless said."""
         if type(n) is not int or n < 1:
             self._refuse("max_concurrency", f"n must be a whole number from 1, not {n!r}")
-        self.agent.slots.limit = n
+        self.agent.slots.resize(n)
         return self._done()
 
     def retry(self, attempts: int, backoff: Span | Backoff = 1.0, on: RetryOn = Exception) -> Self:

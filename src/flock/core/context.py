@@ -171,7 +171,7 @@ class Context:
         fire_time: datetime | None = None,
     ) -> None:
         self.run: Run | None = None
-        self.emit_to: Callable[[object], None] | None = None
+        self.emit_to: Callable[[Run, object], None] | None = None
         self.correlation_id = correlation_id
         self.attempt = attempt
         self.agent_identity = agent_identity or _NOBODY
@@ -223,8 +223,8 @@ class Context:
         Args:
             delta: A token, a fraction, a message: whatever the observers understand.
         """
-        if self.emit_to is not None:
-            self.emit_to(delta)
+        if self.emit_to is not None and self.run is not None:
+            self.emit_to(self.run, delta)
 
 
 _NOBODY = AgentIdentity("")
@@ -235,7 +235,7 @@ def context_of(
     run: Run,
     agent_identity: AgentIdentity,
     clock: Clock,
-    emit_to: Callable[[object], None] | None,
+    emit_to: Callable[[Run, object], None],
 ) -> Context:
     """Make the context of an attempt of a run; for the scheduler, once per attempt."""
     ctx = Context.__new__(Context)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from flock.core.types import registry
+from flock.errors import DeclarationError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -30,7 +32,8 @@ class FilterConfig:
         end: The latest `created_at`, inclusive; aware.
 
     Raises:
-        ValueError: A time is naive, or a kind of visibility does not exist.
+        DeclarationError: An option is of the wrong kind, or a kind of visibility does not exist.
+        ValueError: A time is naive.
         TypeRegistryError: A type name is unknown or ambiguous.
     """
 
@@ -46,21 +49,21 @@ class FilterConfig:
         if self.type_names is not None:
             names = frozenset(
                 registry.resolve(t).name if isinstance(t, str) else registry.entry(t).name
-                for t in _several(self.type_names)
+                for t in _several(self.type_names, "type_names")
             )
             object.__setattr__(self, "type_names", names)
         for field in ("produced_by", "tags"):
             value = getattr(self, field)
             if value is not None:
-                object.__setattr__(self, field, frozenset(_several(value)))
+                object.__setattr__(self, field, frozenset(_several(value, field)))
         if self.visibility is not None:
-            kinds = frozenset(str(kind).lower() for kind in _several(self.visibility))
+            kinds = frozenset(str(kind).lower() for kind in _several(self.visibility, "visibility"))
             if not kinds <= _KINDS:
                 msg = (
                     f"unknown kinds of visibility {sorted(kinds - _KINDS)}; there are "
                     "Public, Private, Labelled, Tenant and After"
                 )
-                raise ValueError(msg)
+                raise DeclarationError(msg)
             object.__setattr__(self, "visibility", kinds)
         for field in ("start", "end"):
             require_aware(getattr(self, field), f"FilterConfig.{field}")
@@ -88,10 +91,15 @@ def require_aware(moment: datetime | None, what: str) -> None:
     if moment is not None and not isinstance(moment, datetime):
         msg = f"{what} takes an aware datetime, not {moment!r}"
         raise TypeError(msg)
-    if moment is not None and moment.tzinfo is None:
+    if moment is not None and moment.utcoffset() is None:
         msg = f"{what} needs a time zone, as in datetime.now(UTC); {moment!r} has none"
         raise ValueError(msg)
 
 
-def _several(value: Collection[str | type] | str | type) -> Collection[str | type]:
-    return (value,) if isinstance(value, str | type) else value
+def _several(value: object, option: str) -> Collection[Any]:
+    if isinstance(value, str | type):
+        return (value,)
+    if not isinstance(value, Iterable):
+        msg = f"FilterConfig.{option} takes one or several words, not {value!r}"
+        raise DeclarationError(msg)
+    return tuple(cast("Iterable[object]", value))

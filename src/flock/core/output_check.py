@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flock.core.artifacts import Artifact
-from flock.core.visibility import PUBLIC, Visibility
+from flock.core.artifacts import Artifact, is_visibility
+from flock.core.visibility import PUBLIC, Visibility, as_public
 from flock.errors import OutputContractError
 
 if TYPE_CHECKING:
@@ -120,7 +120,14 @@ def _visibility(group: OutputGroup, artifact: Artifact, agent: str) -> Visibilit
         assert group.visibility is not None
         return group.visibility
     try:
-        return group.visibility(artifact.take(artifact.entry))
+        found: object = group.visibility(artifact.take(artifact.entry))
     except Exception as error:
         msg = f"the visibility function of agent {agent!r} raised on a {artifact.type!r}: {error!r}"
         raise OutputContractError(msg) from error
+    if not is_visibility(found):
+        msg = (
+            f"the visibility function of agent {agent!r} returned {found!r} for a "
+            f"{artifact.type!r}; return a Visibility such as PublicVisibility()"
+        )
+        raise OutputContractError(msg)
+    return as_public(found)

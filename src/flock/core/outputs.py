@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel
 
@@ -85,11 +85,13 @@ def fan_out_range(fan_out: int | Sequence[int] | None) -> tuple[int, int]:
     """
     if fan_out is None:
         return 1, 1
-    bounds = (fan_out, fan_out) if isinstance(fan_out, int) else tuple(fan_out)
+    bounds: tuple[object, ...] = (fan_out, fan_out)
+    if isinstance(fan_out, list | tuple):
+        bounds = tuple(fan_out)
     if len(bounds) != 2 or not all(type(bound) is int for bound in bounds):
         msg = f"fan_out takes a count or a pair (min, max), not {fan_out!r}"
         raise ValueError(msg)
-    low, high = bounds
+    low, high = cast("tuple[int, int]", bounds)
     if low < 0 or high < 1 or low > high:
         msg = f"fan_out must ask for at least 1, with min <= max, not {fan_out!r}"
         raise ValueError(msg)

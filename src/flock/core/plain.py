@@ -9,6 +9,9 @@ from pydantic import BaseModel
 
 _KINDS: Final[dict[str, type]] = {"str": str, "int": int, "bool": bool, "float": float}
 
+_LONG: Final = 1 << 63
+"""Larger numbers are tried: JSON is not read back beyond some thousand digits."""
+
 _DEFAULTS: Final = {"default", "default_factory", "default_factory_takes_data", "metadata"}
 
 _HARMLESS_CONFIG: Final = {
@@ -41,7 +44,12 @@ class PlainFields:
         for name, kinds in self._fields:
             value: object = values.get(name)
             kind: type = type(value)
-            if kind not in kinds or (kind is float and not isfinite(cast("float", value))):
+            if kind not in kinds:
+                return False
+            if kind is int:
+                if not -_LONG < cast("int", value) < _LONG:
+                    return False
+            elif kind is float and not isfinite(cast("float", value)):
                 return False
         return True
 

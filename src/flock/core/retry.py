@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ class Backoff:
         jitter: Whether delays are drawn.
 
     Raises:
-        DeclarationError: A bound is negative, or the factor is less than 1.
+        DeclarationError: A bound is negative, the factor is less than 1, or one is no number.
     """
 
     initial: Span = 1.0
@@ -44,8 +45,12 @@ class Backoff:
             seconds(self.maximum, "Backoff.maximum", zero=True)
         except ValueError as error:
             raise DeclarationError(str(error)) from None
-        if not self.factor >= 1:
-            msg = f"Backoff.factor must be at least 1, not {self.factor!r}"
+        is_number = isinstance(self.factor, int | float) and not isinstance(self.factor, bool)
+        if not is_number or not 1 <= self.factor < math.inf:
+            msg = f"Backoff.factor must be a number of at least 1, not {self.factor!r}"
+            raise DeclarationError(msg)
+        if not isinstance(self.jitter, bool):
+            msg = f"Backoff.jitter is True or False, not {self.jitter!r}"
             raise DeclarationError(msg)
 
     def delay(self, attempt: int) -> float:
@@ -55,7 +60,7 @@ class Backoff:
         try:
             bound = min(limit, first * self.factor ** (attempt - 1))
         except OverflowError:
-            bound = limit
+            bound = limit if first else 0.0
         return random.uniform(0.0, bound) if self.jitter else bound
 
 
@@ -111,4 +116,7 @@ def retry_policy(attempts: object, backoff: object, on: object) -> RetryPolicy:
             msg = f"on takes exception classes or a predicate of the error, not {on!r}"
             raise ValueError(msg)
         checked.append(cls)
+    if not checked:
+        msg = "on names no exception classes, so nothing would be tried again; leave it out for all"
+        raise ValueError(msg)
     return RetryPolicy(attempts, backoff, tuple(checked))

@@ -15,7 +15,7 @@ class Slots:
 
     Attributes:
         limit: How many there are.
-        on_free: Called when a slot became free and nobody waited for it.
+        on_free: Called when a slot became free that was waited for, or there are more.
     """
 
     __slots__ = ("_waiters", "limit", "on_free", "used")
@@ -56,10 +56,19 @@ class Slots:
             await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
-                self.give()
+                self._give_and_tell()
             raise
 
     async def __aexit__(self, *exc: object) -> None:
-        self.give()
+        self._give_and_tell()
+
+    def resize(self, limit: int) -> None:
+        """Change how many there are."""
+        self.limit = limit
         if self.on_free is not None:
+            self.on_free()
+
+    def _give_and_tell(self) -> None:
+        self.give()
+        if self.on_free is not None and self.used < self.limit:
             self.on_free()

@@ -23,7 +23,10 @@ def seconds(span: object, what: str, *, zero: bool = False) -> float:
     if isinstance(span, timedelta):
         value = span.total_seconds()
     elif isinstance(span, int | float) and not isinstance(span, bool):
-        value = float(span)
+        try:
+            value = float(span)
+        except OverflowError:
+            value = math.inf
     else:
         msg = f"{what} takes a timedelta or a number of seconds, not {span!r}"
         raise ValueError(msg)

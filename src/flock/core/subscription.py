@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -47,6 +48,9 @@ class JoinSpec:
                 f"{self.by!r}; for a compound key return a tuple"
             )
             raise DeclarationError(msg)
+        if inspect.iscoroutinefunction(self.by):
+            msg = f"JoinSpec.by takes a plain function of the model; {self.by!r} is async"
+            raise DeclarationError(msg)
         if isinstance(self.within, timedelta):
             positive = self.within > timedelta(0)
         else:
@@ -57,7 +61,7 @@ class JoinSpec:
                 f"artifacts, not {self.within!r}"
             )
             raise DeclarationError(msg)
-        if self.on_expired not in {"drop", "run"}:
+        if self.on_expired not in ("drop", "run"):
             msg = f"JoinSpec.on_expired is 'drop' or 'run', not {self.on_expired!r}"
             raise DeclarationError(msg)
 

@@ -6,30 +6,50 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, cast
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Final, cast
+from uuid import UUID
 
 from pydantic import BaseModel
 
 _Parts = Iterable[tuple[str, Any, Any]]
+
+_SCALARS: Final = frozenset(
+    {str, int, float, bool, bytes, type(None), date, datetime, time, timedelta, Decimal, UUID}
+)
+"""Types whose equal instances are the same."""
 
 
 def difference(before: Any, after: Any, path: str = "") -> str | None:  # noqa: ANN401
     """Say where two values differ, or return None when they are the same.
 
     Models are compared field by field, without excluded fields, private attributes and
-    cached properties, which stay behind on purpose. NaN equals NaN, and objects that only
+    cached properties, which stay behind on purpose. A mapping may come back as another kind of
+    mapping. NaN equals NaN, and objects that only
     know identity are the same when their types are.
     """
-    if type(before) is type(after):
+    kind = type(before)
+    if kind is type(after) or (isinstance(before, Mapping) and isinstance(after, Mapping)):
+        if kind in _SCALARS and before == after:
+            return None
         parts = _parts(before, after)
         if parts is not None:
-            found = (difference(a, b, _below(path, name)) for name, a, b in parts)
-            return next((text for text in found if text is not None), None)
+            for name, a, b in parts:
+                if type(a) is not type(b) or type(a) not in _SCALARS or a != b:
+                    found = difference(a, b, _below(path, name))
+                    if found is not None:
+                        return found
+            return None
         if _is_nan(before) and _is_nan(after):
             return None
-        if type(before).__eq__ is object.__eq__:
+        if kind.__eq__ is object.__eq__:
             return None
-    if before == after and not _is_container(before):
+    if before == after:
+        if not _is_container(before) and _nature(before) is _nature(after):
+            return None
+    elif _is_same_moment(before, after):
         return None
     return f"{path or 'its content'} is {_short(before)} and would come back as {_short(after)}"
 
@@ -38,6 +58,10 @@ def _parts(before: Any, after: Any) -> _Parts | None:  # noqa: ANN401
     """Return what two values of one type consist of, side by side, if they are comparable."""
     if isinstance(before, BaseModel):
         return _fields(before, after)
+    if isinstance(before, list | tuple):
+        kinds = list(map(type, cast("Sequence[Any]", before)))
+        if _SCALARS.issuperset(kinds) and kinds == list(map(type, after)) and before == after:
+            return ()
     if dataclasses.is_dataclass(before):
         names = [field.name for field in dataclasses.fields(before)]
         return [(name, getattr(before, name), getattr(after, name)) for name in names]
@@ -70,6 +94,28 @@ def _is_container(value: object) -> bool:
     return isinstance(value, Mapping | AbstractSet) or (
         isinstance(value, Sequence) and not isinstance(value, str | bytes)
     )
+
+
+def _nature(value: object) -> type | None:
+    """What a value is beyond what it equals: `True == 1`, and an enum may equal its value."""
+    if isinstance(value, Enum):
+        return type(value)
+    return bool if isinstance(value, bool) else None
+
+
+def _is_same_moment(before: object, after: object) -> bool:
+    """Whether two aware datetimes are one moment, in the hour that comes twice as well.
+
+    In that hour Python calls datetimes of two time zones unequal (PEP 495).
+    """
+    if not (isinstance(before, datetime) and isinstance(after, datetime)):
+        return False
+    if before.utcoffset() is None or after.utcoffset() is None:
+        return False
+    try:
+        return before.astimezone(UTC) == after.astimezone(UTC)
+    except OverflowError:
+        return False
 
 
 def _is_nan(value: object) -> bool:

@@ -12,7 +12,7 @@ from pydantic_core import PydanticSerializationError, SchemaSerializer, SchemaVa
 
 from flock.core.plain import PlainFields, plain_fields
 from flock.core.survival import difference
-from flock.errors import PublishError, TypeRegistryError, UpcastError
+from flock.errors import FlockError, PublishError, TypeRegistryError, UpcastError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,20 +87,25 @@ class TypeEntry:
             if self._plain is not None and self._plain.holds(obj):
                 return self._bounded(data)
             fresh: BaseModel = load.validate_json(data, by_alias=False, by_name=True)
+            found = difference(obj, fresh)
         except (PydanticSerializationError, ValidationError, UnicodeError) as error:
             msg = (
                 f"a {self.name!r} cannot be stored, since its JSON does not make one again: {error}"
                 "; give required fields no `exclude`, and every field a type that JSON can carry"
             )
             raise PublishError(msg) from error
-        if obj.__dict__ != fresh.__dict__ or fresh.__pydantic_extra__:
-            found = difference(obj, fresh)
-            if found is not None:
-                msg = (
-                    f"a {self.name!r} cannot be stored, since {found}; use a type that survives "
-                    "JSON, or exclude the field and give it a default"
-                )
-                raise PublishError(msg)
+        except Exception as error:
+            msg = (
+                f"a {self.name!r} cannot be stored, since code of its class failed when its JSON "
+                f"was made and read again: {error!r}"
+            )
+            raise PublishError(msg) from error
+        if found is not None:
+            msg = (
+                f"a {self.name!r} cannot be stored, since {found}; use a type that survives "
+                "JSON, or exclude the field and give it a default"
+            )
+            raise PublishError(msg)
         return self._bounded(data)
 
     def _bounded(self, data: bytes) -> bytes:
@@ -130,6 +135,12 @@ class TypeEntry:
                 f"{error}; raise the version and register an upcaster with @upcasts"
             )
             raise UpcastError(msg) from error
+        except Exception as error:
+            msg = (
+                f"a stored {self.name!r} (version {version}) could not be read, since code of its "
+                f"class failed: {error!r}; let its validators accept what was published"
+            )
+            raise UpcastError(msg) from error
 
     def parse(self, payload: object, version: int | None = None) -> BaseModel:
         """Return an instance made from a JSON-compatible payload or from Python values.
@@ -145,7 +156,7 @@ class TypeEntry:
         try:
             try:
                 data = json.dumps(payload).encode()
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, RecursionError):
                 return self.cls.__pydantic_validator__.validate_python(
                     payload, by_alias=True, by_name=True
                 )
@@ -154,6 +165,11 @@ class TypeEntry:
             return validator.validate_json(data, by_alias=True, by_name=True)
         except ValidationError as error:
             msg = f"this payload is no valid {self.name!r}: {error}"
+            raise PublishError(msg) from error
+        except FlockError:
+            raise
+        except Exception as error:
+            msg = f"this payload made code of {self.name!r} fail: {error!r}"
             raise PublishError(msg) from error
 
 
@@ -203,7 +219,7 @@ class TypeRegistry:
         entry = TypeEntry(cls, name, version)
         former: TypeEntry | None = cls.__dict__.get(_MARK)
         if former is not None and former.name != name and self._by_name.get(former.name) is former:
-            del self._by_name[former.name]
+            former.successor = entry  # its former name goes on to lead to it
             self._by_short_name[former.cls.__name__].pop(former.name, None)
         if holder is not None:
             holder.successor = entry
@@ -220,6 +236,8 @@ class TypeRegistry:
         """
         entry = self._by_name.get(name)
         if entry is not None:
+            while entry.successor is not None:
+                entry = entry.successor
             return entry
         found = list(self._by_short_name.get(name, {}).values())
         if len(found) == 1:

@@ -123,6 +123,16 @@ def as_public(visibility: Visibility | None) -> Visibility:
     return PUBLIC if visibility is None or visibility.kind == "Public" else visibility
 
 
+def remaining(visibility: Visibility, age: float) -> Visibility:
+    """Return what a visibility still asks for, so many seconds after the creation."""
+    if not isinstance(visibility, AfterVisibility):
+        return visibility
+    rest = visibility.ttl.total_seconds() - age
+    if rest <= 0:
+        return remaining(visibility.then, -rest)
+    return AfterVisibility(ttl=timedelta(seconds=rest), then=visibility.then)
+
+
 def narrowest(visibilities: Iterable[Visibility], agents: Iterable[AgentIdentity]) -> Visibility:
     """Return a visibility that lets nobody in whom one of the given ones keeps out.
 

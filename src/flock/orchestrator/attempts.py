@@ -6,9 +6,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flock.clock import Clock, as_datetime
+from flock.core.agent import failure_of
 from flock.core.artifacts import Artifact
 from flock.core.context import context_of
 from flock.core.lifecycle import label_of
@@ -29,6 +30,7 @@ from flock.orchestrator.failures import ComponentFailed, as_run_error, naming
 
 if TYPE_CHECKING:
     from flock.core.agent import Agent
+    from flock.core.delivery import Run
     from flock.orchestrator.component_runner import ComponentRunner
     from flock.orchestrator.idle import Idle
     from flock.orchestrator.job import Ending, Job
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     from flock.orchestrator.publisher import Publisher
 
 logger = logging.getLogger(__name__)
+
+_YIELD_EVERY: Final = 128
+"""After how many outputs in a row a stream lets the event loop have a turn."""
 
 
 class Attempts:
@@ -83,6 +88,8 @@ class Attempts:
         self._max_depth = max_depth
         self.on_run_end: Callable[[], None] | None = None
         self.is_stopped = False
+        self.is_torn_down = lifecycle.is_torn_down
+        self._emit_to = self._emit
 
     async def run_agent_task(self, job: Job) -> None:
         """Carry out one attempt, from its first hook to its commit; never raises."""
@@ -93,16 +100,11 @@ class Attempts:
             if job.ending is not None:
                 await self._interrupted(job)
                 return
-            ctx = job.context = context_of(
-                job, agent.identity, self._clock, partial(self._emit, job) if is_heard else None
-            )
+            ctx = job.context = context_of(job, agent.identity, self._clock, self._emit_to)
             inside.enter(self._orchestrator, "an agent", job)
-            if agent.timeout is not None or job.call is not None:
-                self._limit_time(job, agent)
+            self._check_limits(job, agent)
             if is_heard:
                 self._tell_started(job)
-            if job.depth > self._max_depth:
-                self._check_depth(job)
             if self._components.attends_runs and not await self._attended(job, agent):
                 return
             if agent.reads_history:
@@ -115,31 +117,34 @@ class Attempts:
             self._succeeded(job, started)
         except asyncio.CancelledError as error:
             await self._cancelled(job, error, started)
-        except Exception as error:  # noqa: BLE001 - the boundary of one run
-            await self._raised(job, error, started)
+        except BaseException as error:
+            failure = failure_of(error, f"agent {agent.name!r}")
+            if failure is None:
+                raise
+            await self._raised(job, failure, started)
         finally:
             self.free(job)
 
     # --- before ---
 
-    def _limit_time(self, job: Job, agent: Agent) -> None:
-        timeout = job.call.timeout if job.call is not None else None
-        timeout = agent.timeout if timeout is None else timeout
-        if timeout is None:
-            return
-        error = RunTimeout(
-            f"agent {agent.name!r} did not finish within its timeout of {timeout:g} seconds"
-        )
-        job.deadline = self._lifecycle.timers.add(
-            self._now() + timeout, partial(self.end, job, "timeout", error)
-        )
-
-    def _check_depth(self, job: Job) -> None:
-        """Refuse a run that is too deep; a handler may be told of the refusal itself.
+    def _check_limits(self, job: Job, agent: Agent) -> None:
+        """Let the run time out when its time is over, and refuse it if it is too deep.
 
         Raises:
-            LoopLimitExceeded: It is.
+            LoopLimitExceeded: It is. A handler may be told of a refusal itself.
         """
+        timeout = agent.timeout
+        if job.call is not None and job.call.timeout is not None:
+            timeout = job.call.timeout
+        if timeout is not None:
+            error = RunTimeout(
+                f"agent {agent.name!r} did not finish within its timeout of {timeout:g} seconds"
+            )
+            job.deadline = self._lifecycle.timers.add(
+                self._now() + timeout, partial(self.end, job, "timeout", error)
+            )
+        if job.depth <= self._max_depth:
+            return
         errors = registry.entry(WorkflowError).name
         is_handler = any(artifact.entry.name == errors for artifact in job.artifacts)
         if job.depth > self._max_depth + 2 * is_handler:
@@ -193,12 +198,17 @@ class Attempts:
             raise asyncio.CancelledError
         if not job.lane.agent.streams:
             job.outputs = outputs
-        if job.call is not None and not job.call.is_published:
-            job.is_committed = True
-        else:
+        call = job.call
+        if call is None:
             await self._publisher.commit(outputs, closed=job.deliveries, run=job)
-        if job.call is not None:
-            job.call.tell(outputs)
+        elif call.is_published:
+            await self._publisher.commit(outputs, run=job, on_stored=partial(call.tell, outputs))
+        else:
+            job.is_committed = True
+            call.tell(outputs)
+        if job.deadline is not None:  # from here on it has succeeded
+            job.deadline.cancel()
+            job.deadline = None
         return outputs
 
     async def _commit_part(self, job: Job, outputs: list[Artifact]) -> list[Artifact]:
@@ -212,15 +222,19 @@ class Attempts:
             return []
 
         def stored() -> None:
+            if not job.emitted:
+                job.outputs = []
             job.emitted += 1
-            job.outputs = [*job.outputs, *outputs]
+            job.outputs.extend(outputs)
+            if call is not None:
+                call.tell(outputs)
 
         if call is not None and not call.is_published:
             stored()
         else:
             await self._publisher.commit(outputs, on_stored=stored)
-        if call is not None:
-            call.tell(outputs)
+        if job.emitted % _YIELD_EVERY == 0:
+            await asyncio.sleep(0)
         return outputs
 
     # --- how it ends ---
@@ -301,7 +315,6 @@ class Attempts:
                 )
             )
         if job.call is not None:
-            self._idle.failed += 1
             if not job.call.waiter.done():
                 job.call.waiter.set_exception(error)
         else:
@@ -378,9 +391,10 @@ class Attempts:
 
     # --- telling ---
 
-    def _emit(self, job: Job, delta: object) -> None:
-        now = as_datetime(self._now())
-        self._events.tell(RunEmitted(now, job.correlation_id, job.agent, job.id, delta))
+    def _emit(self, run: Run, delta: object) -> None:
+        if self._events.is_heard:
+            now = as_datetime(self._now())
+            self._events.tell(RunEmitted(now, run.correlation_id, run.agent, run.id, delta))
 
     def _tell_started(self, job: Job) -> None:
         self._events.tell(

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Self, TypeAlias
+from typing import Final, Self, TypeAlias
 from uuid import UUID
 
 from flock.core.artifacts import Artifact
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 BUFFER: Final = 10_000
 """How many events a listener may fall behind before the oldest are dropped."""
@@ -198,7 +196,7 @@ class EventStream:
         self._ready: deque[Event] = deque()
         self._missed = 0
         self._ended = False
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
 
     def offer(self, event: Event) -> None:
         """Take an event in, dropping the oldest when full; never blocks."""
@@ -228,11 +226,9 @@ class EventStream:
         while not self._ready:
             if self._ended:
                 raise StopAsyncIteration
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
         if self._missed:
             missed = EventsMissed(self._ready[0].at, self._correlation_id, self._missed)
             self._missed = 0
@@ -240,8 +236,10 @@ class EventStream:
         return self._ready.popleft()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
 
 
 class EventBus:
@@ -252,7 +250,7 @@ class EventBus:
     """
 
     def __init__(self) -> None:
-        self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
+        self._streams: dict[int, weakref.ref[EventStream]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self.is_heard = False
@@ -265,31 +263,35 @@ class EventBus:
     def listen(self, correlation_id: str | None = None) -> EventStream:
         """Return a stream of what happens from now on, of one workflow if it is named."""
         stream = EventStream(correlation_id, self._forget)
-        self._streams.add(stream)
+        key = id(stream)
+        self._streams[key] = weakref.ref(stream, lambda _: self._drop(key))
         self.is_heard = True
-        weakref.finalize(stream, self._count_listeners)
         return stream
 
     def tell(self, event: Event) -> None:
         """Hand an event to every listener; from the loop's thread or another."""
-        if threading.get_ident() != self._thread and self._loop is not None:
-            self._loop.call_soon_threadsafe(self._hand_out, event)
+        if self._loop is None or threading.get_ident() == self._thread:
+            self._hand_out(event)
             return
-        self._hand_out(event)
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody listens any more
+            self._loop.call_soon_threadsafe(self._hand_out, event)
 
-    def end(self, streams: Iterable[EventStream] | None = None) -> None:
+    def end(self) -> None:
         """End every listener's iteration."""
-        for stream in list(streams or self._streams):
+        for stream in self._listening():
             stream.end()
             self._forget(stream)
 
+    def _listening(self) -> list[EventStream]:
+        return [stream for ref in list(self._streams.values()) if (stream := ref()) is not None]
+
     def _hand_out(self, event: Event) -> None:
-        for stream in list(self._streams):
+        for stream in self._listening():
             stream.offer(event)
 
     def _forget(self, stream: EventStream) -> None:
-        self._streams.discard(stream)
-        self._count_listeners()
+        self._drop(id(stream))
 
-    def _count_listeners(self) -> None:
+    def _drop(self, key: int) -> None:
+        self._streams.pop(key, None)
         self.is_heard = bool(self._streams)

@@ -23,13 +23,20 @@ from flock.core.visibility import Visibility
 from flock.engines.dspy import DSPyEngine
 from flock.engines.function import FunctionEngine
 from flock.engines.threads import ThreadPool
-from flock.errors import DeclarationError, NotFound, NotIdle, NotYetAvailable, PublishError
+from flock.errors import (
+    DeclarationError,
+    NotFound,
+    NotIdle,
+    NotYetAvailable,
+    PublishError,
+    StoreError,
+)
 from flock.orchestrator import inside
 from flock.orchestrator.attempts import Attempts
 from flock.orchestrator.component_runner import ComponentRunner
 from flock.orchestrator.events import BoardIdle, EventBus, EventStream, WorkflowIdle
-from flock.orchestrator.gathering import BATCHES, WINDOWS, Gathering
-from flock.orchestrator.history import default_provider, load_history
+from flock.orchestrator.gathering import Gathering
+from flock.orchestrator.history import can_read, default_provider, load_history
 from flock.orchestrator.idle import Idle, IdleReport, IdleSignal
 from flock.orchestrator.job import Call, Job
 from flock.orchestrator.lifecycle_manager import LifecycleManager
@@ -37,7 +44,7 @@ from flock.orchestrator.matcher import Matcher
 from flock.orchestrator.outcomes import Outcomes
 from flock.orchestrator.publisher import Publisher
 from flock.orchestrator.router import Router
-from flock.orchestrator.scheduler import UNLIMITED, Scheduler
+from flock.orchestrator.scheduler import UNLIMITED, Scheduler, retrieve
 from flock.orchestrator.tracing import TracingManager
 from flock.store.memory import InMemoryBlackboardStore
 from flock.store.protocol import BlackboardStore, Commit, DeadLetter
@@ -197,6 +204,7 @@ class Flock:
         self._publisher.route = self._router.deliver
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Future[None] | None = None
+        self._closing: asyncio.Future[None] | None = None
         self._state: Literal["closed", "opening", "open", "closing"] = "closed"
         self._is_settled = False
         self._published_in_a_row = 0
@@ -282,9 +290,20 @@ class Flock:
         Args:
             grace: Seconds of real time that queued and running work may take to end.
         """
-        if self._state != "open" or self._loop is not asyncio.get_running_loop():
+        place = inside.where(self)
+        if place is not None:
+            msg = (
+                f"shutdown was called inside {self._who(place)}, which it would wait for; publish "
+                "what shall end the board, and close it from outside"
+            )
+            raise NotIdle(msg)
+        if self._state == "closing" and self._closing is not None:
+            await asyncio.wait([self._closing])
+        loop = asyncio.get_running_loop()
+        if self._state != "open" or self._loop is not loop:
             return
         self._state = "closing"
+        self._closing = loop.create_future()
         async with AsyncExitStack() as steps:  # each is taken, last first, whatever happens
             self._push_closing(steps)
             steps.push_async_callback(self._run_hooks, "on_shutdown")
@@ -298,7 +317,15 @@ class Flock:
         steps.callback(self._threads.close)
         steps.push_async_callback(self._lifecycle.shutdown)
 
+    def _who(self, place: str) -> str:
+        """Name the agent that the caller is inside of, or the hook."""
+        run = inside.current_run(self)
+        return place if run is None else f"agent {run.agent!r}"
+
     def _closed(self) -> None:
+        if self._closing is not None:
+            self._closing.set_result(None)
+            self._closing = None
         self._state = "closed"
         self._loop = None
         self._signal.fail(NotIdle("the board was shut down before it became idle"))
@@ -337,6 +364,11 @@ class Flock:
             opening, self._opening = self._opening, None
             opening.set_result(None)
 
+    async def _open_to_read(self) -> None:
+        """Open the board if need be; one that is closing can still be asked."""
+        if self._state != "closing" or self._loop is not asyncio.get_running_loop():
+            await self._open()
+
     async def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._lifecycle.forget()
         self._router.clear()
@@ -346,7 +378,7 @@ class Flock:
         self._threads.open()
         await self.store.open()
         await self._lifecycle.start()
-        self._scheduler.start(self._lifecycle.variables)
+        self._scheduler.start()
         known = [d for d in await self.store.open_deliveries() if self._knows(d)]
         token = inside.enter(self, "the hook on_initialize of an OrchestratorComponent")
         try:
@@ -438,7 +470,11 @@ class Flock:
             obj, correlation_id, partition_key, tags, visibility, depth
         )
         stored = [artifact]
-        await self._publisher.commit(stored, deliver=schedule_immediately)
+        self._idle.reserved += 1
+        try:
+            await self._publisher.commit(stored, deliver=schedule_immediately)
+        finally:
+            self._idle.reserved -= 1
         return stored[0]
 
     async def publish_many(
@@ -482,7 +518,7 @@ class Flock:
         self._published_in_a_row += 1
         return (
             self._published_in_a_row < _YIELD_EVERY
-            and self._idle.total < self._room
+            and self._idle.pressure < self._room
             and self._loop is asyncio.get_running_loop()
             and self._state == "open"
             and self._is_settled
@@ -498,19 +534,24 @@ class Flock:
             await self._open()
         run = inside.current_run(self)
         if run is not None:
+            await self._take_turns()
             return run.depth
         if inside.where(self) is not None:
             return 0
-        if self._max_pending is not None and self._idle.total >= self._max_pending:
+        if self._max_pending is not None and self._idle.pressure >= self._max_pending:
             self._published_in_a_row = 0
-            await self._idle.wait_below(self._max_pending)
+            await self._idle.wait_for_room(self._max_pending)
             if self._state != "open":
                 msg = "the board was shut down before there was room to publish"
                 raise PublishError(msg)
+        await self._take_turns()
+        return 0
+
+    async def _take_turns(self) -> None:
+        """Let the event loop have a turn after many publishes in a row."""
         if self._published_in_a_row >= _YIELD_EVERY:
             self._published_in_a_row = 0
             await asyncio.sleep(0)
-        return 0
 
     # --- waiting ---
 
@@ -535,15 +576,13 @@ class Flock:
         """
         place = inside.where(self)
         if place is not None:
-            run = inside.current_run(self)
-            who = place if run is None else f"agent {run.agent!r}"
             msg = (
-                f"run_until_idle was called inside {who}, which would wait for itself; "
-                "publish and return, or call another agent with arun"
+                f"run_until_idle was called inside {self._who(place)}, which would wait for "
+                "itself; publish and return, or call another agent with arun"
             )
             raise NotIdle(msg)
         span = None if timeout is None else seconds(timeout, "timeout", zero=True)
-        await self._open()
+        await self._open_to_read()
         report = await self._signal.wait(self.clock, span)
         if raise_on_error and report.errors:
             msg = f"{report.failed} runs failed"
@@ -650,6 +689,7 @@ class Flock:
         outputs: asyncio.Queue[Artifact | None] = asyncio.Queue()
         job, call = await self._call(agent, inputs, on_output=outputs.put_nowait)
         call.waiter.add_done_callback(lambda _: outputs.put_nowait(None))
+        call.waiter.add_done_callback(retrieve)
         try:
             while (output := await outputs.get()) is not None:
                 yield output
@@ -679,6 +719,15 @@ class Flock:
                 known or self._publisher.draft(obj, None if fresh else workflow, depth=depth)
             )
         _check_consumed(target, drafts)
+        now = self.clock.time()
+        hidden = [a for a in drafts if a.seq and not can_read(a, target.identity, now)]
+        if hidden:
+            seen = hidden[0]
+            msg = (
+                f"agent {target.name!r} may not read the {seen.type!r} {seen.id}, whose visibility "
+                f"is {seen.visibility!r}"
+            )
+            raise PublishError(msg)
         new = [draft for draft in drafts if not draft.seq]
         await self._publisher.commit(new, without=target.name)
         stored = iter(new)
@@ -712,7 +761,7 @@ class Flock:
 
     async def status(self, correlation_id: str) -> WorkflowStatus:
         """Return what a workflow is doing."""
-        await self._open()
+        await self._open_to_read()
         workflow = str(correlation_id)
         jobs = self._scheduler.jobs(workflow)
         running = sum(job.state == "running" for job in jobs)
@@ -757,7 +806,7 @@ class Flock:
 
     async def dead_letters(self) -> list[DeadLetter]:
         """Return the runs that failed for good, oldest first."""
-        await self._open()
+        await self._open_to_read()
         return await self.store.dead_letters()
 
     async def redrive(self, dead_letter_id: UUID | str) -> None:
@@ -767,18 +816,25 @@ class Flock:
             NotFound: There is no such dead letter, or its agent is not declared here.
         """
         await self._open()
-        wanted = UUID(str(dead_letter_id))
-        letters = [letter for letter in await self.store.dead_letters() if letter.id == wanted]
+        wanted = str(dead_letter_id)
+        letters = [x for x in await self.store.dead_letters() if wanted in {str(x.id), x.id.hex}]
         if not letters:
             msg = f"there is no dead letter {wanted}; dead_letters() lists them"
             raise NotFound(msg)
         run = letters[0].run
         agent = self.get_agent(run.agent)
-        await self.store.commit(
-            Commit(opened=run.deliveries, at=self.clock.time(), redriven=wanted)
-        )
-        run.attempt = 0
-        self._scheduler.submit(
+        try:
+            await self.store.commit(
+                Commit(opened=run.deliveries, at=self.clock.time(), redriven=letters[0].id)
+            )
+        except StoreError as error:
+            raise NotFound(str(error)) from error
+        if not run.attempt:  # it never came as far as a run
+            for delivery in run.deliveries:
+                delivery.run = None
+            self._router.deliver(run.deliveries)
+            return
+        job = self._scheduler.submit(
             agent,
             run.subscription,
             run.deliveries,
@@ -786,6 +842,7 @@ class Flock:
             is_batch=run.is_batch,
             run=run,
         )
+        job.attempt = 0
 
     # --- watching ---
 
@@ -832,7 +889,7 @@ class Flock:
         self._signal.on_zero()
 
     def _on_workflow_zero(self, workflow: str) -> None:
-        if self._events.is_heard and workflow not in {BATCHES, WINDOWS}:
+        if self._events.is_heard:
             self._events.tell(WorkflowIdle(as_datetime(self.clock.time()), workflow))
 
     def _announce_idle(self) -> None:
@@ -859,7 +916,11 @@ def _later(verb: str) -> NoReturn:
 
 
 def _check_consumed(agent: Agent, inputs: Iterable[Artifact]) -> None:
-    consumed = {entry.name for s in agent.subscriptions for entry in s.types}
+    called = [s for s in agent.subscriptions if s.mode != "events"]
+    consumed = {entry.name for s in called for entry in s.types}
+    if agent.subscriptions and not called:
+        msg = f"agent {agent.name!r} is started by events only; use invoke() to disregard that"
+        raise PublishError(msg)
     for artifact in inputs:
         if consumed and artifact.entry.name not in consumed:
             msg = (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from flock.clock import Clock, as_datetime
 from flock.core.agent import failure_of
 from flock.core.delivery import Delivery
+from flock.errors import UpcastError
 from flock.orchestrator.events import BatchFlushed, DeliveryWaiting, EventBus
 from flock.orchestrator.gates.all_of import AllOf
 from flock.orchestrator.gates.batch import Batch
@@ -25,11 +26,6 @@ if TYPE_CHECKING:
     from flock.orchestrator.scheduler import Scheduler
 
 logger = logging.getLogger(__name__)
-
-BATCHES = "flock batches"
-"""What batches with a timeout are counted under, since they mix workflows."""
-WINDOWS = "flock join windows"
-"""What join windows that end in a run are counted under, since they mix workflows."""
 
 
 class Gate:
@@ -141,7 +137,7 @@ class Gathering:
             failure = failure_of(error, f"the join key of agent {gate.agent.name!r}")
             if failure is None:
                 raise
-            self._outcomes.bury_one(delivery, failure)
+            self._outcomes.bury_group([delivery], failure)
             return
         self.wait(delivery)
         for over in expired:
@@ -157,7 +153,11 @@ class Gathering:
         subscription = gate.subscription
         if subscription.group:
             pairs = zip(group, subscription.types, strict=True)
-            models = [delivery.artifact.take(entry) for delivery, entry in pairs]
+            try:
+                models = [delivery.artifact.take(entry) for delivery, entry in pairs]
+            except UpcastError as error:
+                self._outcomes.bury_group(group, error)
+                return
             if not all(holds(p, subscription.agent, *models) for p in subscription.group):
                 self._outcomes.skip(group, "its group predicate does not hold")
                 return
@@ -197,7 +197,7 @@ class Gathering:
         if due is None:
             self._withdraw_batch(gate)
         elif gate.batch_deadline is None:
-            self._idle.begin(BATCHES)
+            self._idle.begin_due(None)
             gate.batch_deadline = self._lifecycle.batches.add(
                 due, partial(self._batch_due, gate, batch)
             )
@@ -207,10 +207,10 @@ class Gathering:
         if due is not None and due <= self._clock.time():
             self._flush(gate, batch.take(), "timeout")
             return
-        self._idle.begin(BATCHES)
+        self._idle.begin_due(None)
         self._withdraw_batch(gate)
         self._watch_batch(gate, batch)
-        self._idle.end(BATCHES)
+        self._idle.end_due(None)
 
     def _flush(self, gate: Gate, groups: Sequence[Sequence[Delivery]], reason: str) -> None:
         deliveries = [delivery for group in groups for delivery in group]
@@ -225,7 +225,7 @@ class Gathering:
         if gate.batch_deadline is not None:
             gate.batch_deadline.cancel()
             gate.batch_deadline = None
-            self._idle.end(BATCHES)
+            self._idle.end_due(None)
 
     # --- join windows ---
 
@@ -236,7 +236,7 @@ class Gathering:
             self._withdraw_window(gate)
         elif gate.window_deadline is None:
             if gate.runs_expired:
-                self._idle.begin(WINDOWS)
+                self._idle.begin_due(None)
             gate.window_deadline = self._lifecycle.windows.add(
                 due, partial(self._window_due, gate, join)
             )
@@ -246,15 +246,15 @@ class Gathering:
             gate.window_deadline.cancel()
             gate.window_deadline = None
             if gate.runs_expired:
-                self._idle.end(WINDOWS)
+                self._idle.end_due(None)
 
     def _window_due(self, gate: Gate, join: Join) -> None:
-        self._idle.begin(WINDOWS)
+        self._idle.begin_due(None)
         self._withdraw_window(gate)
         for group in join.expire(self._clock.time()):
             self._expired(gate, group)
         self._watch_window(gate, join)
-        self._idle.end(WINDOWS)
+        self._idle.end_due(None)
 
     def _expired(self, gate: Gate, group: Group) -> None:
         deliveries = group.deliveries

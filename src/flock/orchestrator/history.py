@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 DEFAULT_LIMIT: Final = 50
 """How many artifacts the default provider gives at the most."""
 
+_LARGEST_PAGE: Final = 10_000
+
 
 class Request:
     """One run's question to a context provider; what it sees is what its agent may see."""
@@ -47,13 +49,15 @@ class Request:
         """
         found: list[Artifact] = []
         before: int | None = None
+        size = limit
         while len(found) < limit:
-            wanted = limit - len(found)
-            page = await self._store.latest(where, limit=wanted, before=before)
+            page = await self._store.latest(where, limit=size, before=before)
             found += [a for a in page if can_read(a, self.agent, self._now)]
-            if len(page) < wanted:
+            if len(page) < size:
                 break
             before = page[-1].seq
+            size = min(2 * size, _LARGEST_PAGE)
+        del found[limit:]
         self._shown.update((artifact.key, artifact) for artifact in found)
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -43,6 +44,8 @@ class Idle:
 
     Attributes:
         total: Pieces of open work.
+        ahead: Those of them that only wait until something falls due.
+        reserved: Publishers from outside that are admitted and have not committed yet.
         waiting: Deliveries that wait for input that may never come.
         runs: Runs that ended since the last report.
         failed: Runs that failed for good since the last report.
@@ -54,12 +57,14 @@ class Idle:
     __slots__ = (
         "_by_workflow",
         "_errors",
-        "_room",
+        "_publishers",
         "_since",
+        "ahead",
         "dead_letters",
         "failed",
         "on_workflow_zero",
         "on_zero",
+        "reserved",
         "runs",
         "total",
         "waiting",
@@ -70,12 +75,14 @@ class Idle:
     ) -> None:
         self.on_zero = on_zero
         self.on_workflow_zero = on_workflow_zero
-        self._room: list[asyncio.Future[None]] = []
+        self._publishers: deque[asyncio.Future[None]] = deque()
         self.clear(0.0)
 
     def clear(self, now: float) -> None:
         """Begin anew, with nothing open."""
         self.total = 0
+        self.ahead = 0
+        self.reserved = 0
         self.waiting = 0
         self._by_workflow: dict[str, int] = {}
         self.start_report(now)
@@ -104,8 +111,26 @@ class Idle:
             del by_workflow[workflow]
             self.on_workflow_zero(workflow)
         self.total -= 1
-        if self._room:
-            self._make_room()
+        if self._publishers:
+            self.wake_publisher()
+        if not self.total:
+            self.on_zero()
+
+    def begin_due(self, workflow: str | None) -> None:
+        """Count something that falls due later; of the whole board without a workflow."""
+        self.ahead += 1
+        if workflow is None:
+            self.total += 1
+        else:
+            self.begin(workflow)
+
+    def end_due(self, workflow: str | None) -> None:
+        """Take something that fell due, or was called off, off the count."""
+        self.ahead -= 1
+        if workflow is not None:
+            self.end(workflow)
+            return
+        self.total -= 1
         if not self.total:
             self.on_zero()
 
@@ -133,24 +158,43 @@ class Idle:
         self.start_report(now)
         return report
 
-    async def wait_below(self, limit: int) -> None:
-        """Wait until less than `limit` pieces of work are open."""
-        while self.total >= limit:
-            room = asyncio.get_running_loop().create_future()
-            self._room.append(room)
-            await room
+    @property
+    def pressure(self) -> int:
+        """How much work is open or being committed, besides what only waits to fall due."""
+        return self.total - self.ahead + self.reserved
+
+    async def wait_for_room(self, limit: int) -> None:
+        """Wait until the pressure is below a limit, behind those who came before."""
+        comes_first = False
+        while (self._publishers and not comes_first) or self.pressure >= limit:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            if comes_first:
+                self._publishers.appendleft(turn)
+            else:
+                self._publishers.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if not turn.cancelled():
+                    self.wake_publisher()
+                raise
+            comes_first = True
+        if self.pressure + 1 < limit:
+            self.wake_publisher()
 
     def release(self) -> None:
         """Let everybody look who waits for room, for the board closes."""
-        self.total = 0
-        self._make_room()
+        self.total = self.ahead = self.reserved = 0
+        while self._publishers:
+            self.wake_publisher()
 
-    def _make_room(self) -> None:
-        """Wake the publishers, who look for themselves, once this turn of the loop is over."""
-        for room in self._room:
-            if not room.done():
-                room.set_result(None)
-        self._room.clear()
+    def wake_publisher(self) -> None:
+        """Wake the first publisher, who looks for itself and then wakes the next."""
+        while self._publishers:
+            turn = self._publishers.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
 
 
 class IdleSignal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Final, Literal
 
 from flock.core.agent import Agent
@@ -89,6 +90,7 @@ class Job(Run):
         call: What a direct caller asked for; None for what the board runs by itself.
         outputs: What it committed so far.
         order: Its place among the runs that were queued.
+        variables: The context variables of who published the last input, for its tasks.
     """
 
     __slots__ = (
@@ -102,6 +104,7 @@ class Job(Run):
         "outputs",
         "state",
         "task",
+        "variables",
     )
 
     def __init__(
@@ -134,6 +137,7 @@ class Job(Run):
         self.is_committed = False
         self.outputs: list[Artifact] = _NOTHING
         self.order = 0
+        self.variables = copy_context()
 
     @property
     def workflows(self) -> set[str]:

@@ -153,11 +153,6 @@ class LifecycleManager:
         task.add_done_callback(self._ended)
         return task
 
-    @property
-    def variables(self) -> Context:
-        """The context variables that the board was opened with."""
-        return self._context
-
     def spawned(self) -> list[asyncio.Task[None]]:
         """Return the tasks that were spawned and go on, but for the caller's own."""
         current = asyncio.current_task()

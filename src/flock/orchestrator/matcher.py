@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from flock.core.agent import failure_of
 from flock.core.delivery import Delivery
 from flock.core.visibility import PUBLIC
 
@@ -101,10 +102,12 @@ def holds(predicate: Callable[..., object], agent: str, *models: Any) -> bool:  
     """Return whether a user's predicate holds; one that raises is logged and does not."""
     try:
         return bool(predicate(*models))
-    except Exception:
+    except BaseException as error:
+        if failure_of(error, f"a predicate of agent {agent!r}") is None:
+            raise
         logger.exception(
             "Predicate failed, which counts as no match: agent=%s, predicate=%s",
             agent,
-            getattr(predicate, "__qualname__", repr(predicate)),
+            getattr(predicate, "__qualname__", type(predicate).__qualname__),
         )
         return False

@@ -15,7 +15,7 @@ from flock.core.artifacts import Artifact, new_key
 from flock.core.delivery import Run
 from flock.core.system import GroupExpired, WorkflowError
 from flock.core.types import registry
-from flock.core.visibility import AgentIdentity, Visibility, narrowest
+from flock.core.visibility import AgentIdentity, Visibility, narrowest, remaining
 from flock.orchestrator.events import DeadLettered, EventBus, GroupSkipped, JoinExpired
 from flock.orchestrator.failures import ComponentFailed, text_of
 from flock.store.protocol import BlackboardStore, Commit, DeadLetter
@@ -94,10 +94,11 @@ class Outcomes:
 
     # --- in a task of their own ---
 
-    def bury_one(self, delivery: Delivery, error: Exception) -> None:
-        """Make a dead letter of one delivery that cannot go on."""
+    def bury_group(self, group: Sequence[Delivery], error: Exception) -> None:
+        """Make a dead letter of deliveries that cannot go on."""
         key = new_key(self._clock.time())
-        run = Run(key, delivery.agent, delivery.subscription, (delivery,), [delivery.artifact])
+        artifacts = [delivery.artifact for delivery in group]
+        run = Run(key, group[0].agent, group[0].subscription, group, artifacts)
         self._later(partial(self.bury, run, error), run.correlation_id)
 
     def skip(self, group: Sequence[Delivery], reason: str) -> None:
@@ -176,4 +177,6 @@ class Outcomes:
         await self._publisher.commit([], closed=closed, buried=letter)
 
     def _narrowest(self, inputs: Iterable[Artifact]) -> Visibility:
-        return narrowest((artifact.visibility for artifact in inputs), self._identities())
+        now = self._clock.time()
+        left = (remaining(artifact.visibility, now - artifact.created) for artifact in inputs)
+        return narrowest(left, self._identities())

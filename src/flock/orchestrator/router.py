@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING
 
 from flock.clock import Clock
@@ -122,6 +123,7 @@ class Router:
                     is_batch=run.is_batch,
                     run=run,
                 )
+        rest.sort(key=_by_arrival)
         self.deliver(rest)
 
     def regather(self, deliveries: Iterable[Delivery]) -> None:
@@ -133,7 +135,7 @@ class Router:
     # --- visibility that opens later ---
 
     def _wait_until_open(self, delivery: Delivery) -> None:
-        self._idle.begin(delivery.artifact.correlation_id)
+        self._idle.begin_due(delivery.artifact.correlation_id)
         self._gathering.wait(delivery)
         self._unopened[delivery] = self._lifecycle.timers.add(
             delivery.opens_at, partial(self._opens, delivery)
@@ -143,7 +145,7 @@ class Router:
         del self._unopened[delivery]
         self._idle.waiting -= 1
         self.deliver([delivery])
-        self._idle.end(delivery.artifact.correlation_id)
+        self._idle.end_due(delivery.artifact.correlation_id)
 
     # --- components that decide over a delivery ---
 
@@ -171,7 +173,7 @@ class Router:
                 failure = failure_of(error, "a component")
                 if failure is None:
                     raise
-                self._outcomes.bury_one(delivery, failure)
+                self._outcomes.bury_group([delivery], failure)
             finally:
                 self._asked = None
                 self._idle.end(delivery.artifact.correlation_id)
@@ -225,9 +227,9 @@ class Router:
             if result is None:
                 return None
             if not isinstance(result, CollectionResult) or not all(
-                isinstance(artifact, Artifact) for artifact in result.artifacts
+                isinstance(artifact, Artifact) and artifact.seq for artifact in result.artifacts
             ):
-                msg = f"it returned {result!r}, which is no CollectionResult of artifacts"
+                msg = f"it returned {result!r}, no CollectionResult of artifacts on the board"
                 raise TypeError(msg)
             return result
 
@@ -265,12 +267,17 @@ class Router:
         unopened = [*filter(chosen, self._unopened)]
         for delivery in unopened:
             self._unopened.pop(delivery).cancel()
-            self._idle.end(delivery.artifact.correlation_id)
+            self._idle.end_due(delivery.artifact.correlation_id)
         self._idle.waiting -= len(deferred) + len(unopened)
         asked = [*filter(chosen, self._to_ask)]
         for delivery in asked:
             self._to_ask.remove(delivery)
             self._idle.end(delivery.artifact.correlation_id)
-        if self._asked is not None and chosen(self._asked):
+        if self._asked is not None and self._asked.is_open and chosen(self._asked):
             asked.append(self._asked)
         return [*found, *deferred, *unopened, *asked]
+
+
+def _by_arrival(delivery: Delivery) -> tuple[float, int]:
+    """What had come to its gate comes again first, in the order it came."""
+    return delivery.arrived or inf, delivery.artifact.seq

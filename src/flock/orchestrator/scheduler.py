@@ -8,7 +8,6 @@ import itertools
 import logging
 import random
 from collections.abc import Callable, Sequence
-from contextvars import Context as Variables
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -64,7 +63,6 @@ class Scheduler:
         self._is_stopped = False
         self._jobs: dict[Job, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._variables = Variables()
         attempts.end = self.end
         attempts.enqueue = self.enqueue
         attempts.free = self.free
@@ -72,10 +70,9 @@ class Scheduler:
 
     # --- the life of the scheduler ---
 
-    def start(self, variables: Variables) -> None:
-        """Begin on the running event loop; `variables` is what agents' tasks see."""
+    def start(self) -> None:
+        """Begin on the running event loop."""
         self._loop = asyncio.get_running_loop()
-        self._variables = variables
         self._is_stopped = self._attempts.is_stopped = False
         self._is_pump_due = False
         self._run_keys = itertools.count(_random.getrandbits(127))
@@ -199,7 +196,7 @@ class Scheduler:
         lane = self._lane_of(agent)
         job = Job(next(self._run_keys), lane, None, (), artifacts, is_batch)
         waiter: asyncio.Future[list[Artifact]] = asyncio.get_running_loop().create_future()
-        waiter.add_done_callback(_retrieve)
+        waiter.add_done_callback(retrieve)
         job.call = Call(waiter, is_nested=True)
         self._idle.begin(job.correlation_id)
         self._jobs[job] = None
@@ -273,7 +270,7 @@ class Scheduler:
         self._board.give()
         if lane.offered is None and lane.ready.first:
             self._offer(lane)
-        elif self._offers and not self._is_pump_due:
+        if self._offers and not self._is_pump_due:
             self._wake()
 
     def _lane_of(self, agent: Agent) -> Lane:
@@ -301,6 +298,8 @@ class Scheduler:
     def _pump(self) -> None:
         """Start what can start, the most urgent first, in one step of the event loop."""
         self._is_pump_due = False
+        if self._attempts.is_torn_down():
+            return  # the event loop is ending, and what starts now would never end
         offers = self._offers
         board = self._board
         while offers and not self._is_stopped and board.used < board.limit:
@@ -324,7 +323,7 @@ class Scheduler:
         job.attempt += 1
         job.state = "running"
         task = job.task = self._loop.create_task(
-            self._attempts.run_agent_task(job), context=self._variables.copy()
+            self._attempts.run_agent_task(job), context=job.variables.copy()
         )
         return task
 
@@ -333,7 +332,7 @@ UNLIMITED: Final = 1 << 62
 """A board without a limit of its own."""
 
 
-def _retrieve(waiter: asyncio.Future[Any]) -> None:
+def retrieve(waiter: asyncio.Future[Any]) -> None:
     """Look at an outcome that nobody may ask for; events and the report tell of it."""
     if not waiter.cancelled():
         waiter.exception()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import weakref
 from array import array
-from collections import Counter, deque
+from bisect import bisect_left
+from collections import Counter
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar, cast
 from uuid import UUID
@@ -22,7 +24,7 @@ from flock.store.protocol import ArtifactSummary, Commit, ConsumptionRecord, Dea
 from flock.store.rows import Row, artifact_of, row_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from flock.core.delivery import Delivery
@@ -53,7 +55,7 @@ class InMemoryBlackboardStore:
         self._consumed_by_key: dict[int, builtins.list[int]] = {}
         self._indexed = 0
         self._dead: dict[UUID, DeadLetter] = {}
-        self._watchers: set[_Watch] = set()
+        self._watchers: weakref.WeakSet[_Watch] = weakref.WeakSet()
 
     def __repr__(self) -> str:
         return f"InMemoryBlackboardStore({self._count} artifacts, {len(self._open)} open)"
@@ -72,6 +74,9 @@ class InMemoryBlackboardStore:
         Raises:
             StoreError: An artifact is on the board already.
         """
+        if commit.redriven is not None and commit.redriven not in self._dead:
+            msg = f"there is no dead letter {commit.redriven}; somebody may have redriven it"
+            raise StoreError(msg)
         self._add(commit.artifacts)
         for delivery in commit.closed:
             delivery.is_open = False
@@ -86,11 +91,11 @@ class InMemoryBlackboardStore:
         if commit.buried is not None:
             self._dead[commit.buried.id] = commit.buried
         if commit.redriven is not None:
-            self._dead.pop(commit.redriven, None)
+            del self._dead[commit.redriven]
         commit.is_done = True
         if self._watchers:
-            for watcher in self._watchers:
-                watcher.offer(commit.artifacts)
+            for watcher in list(self._watchers):
+                watcher.tell()
 
     def _add(self, artifacts: Sequence[Artifact]) -> None:
         known = self._seq_by_key
@@ -101,13 +106,14 @@ class InMemoryBlackboardStore:
         if len(artifacts) > 1 and len({a.key for a in artifacts}) < len(artifacts):
             msg = "one commit holds the same artifact twice"
             raise StoreError(msg)
+        rows = [*map(row_of, artifacts)]  # what can fail comes first
         before, last_of = self._before_in_workflow, self._last_of_workflow
-        for artifact in artifacts:
+        for artifact, row in zip(artifacts, rows, strict=True):
             workflow = artifact.correlation_id
             before.append(last_of.get(workflow, 0))
             seq = len(before)
             set_seq(artifact, seq)
-            self._rows.append(row_of(artifact))
+            self._rows.append(row)
             known[artifact.key] = last_of[workflow] = seq
             try:
                 self._by_type[artifact.entry.name].append(seq)
@@ -143,7 +149,7 @@ class InMemoryBlackboardStore:
             else self._in_workflow(correlation_id)
         )
         rows = map(self._row, found)
-        return [cast("M", entry.load(row[4], row[3])) for row in rows if row[2] == entry.name]
+        return [cast("M", entry.load(row[3], row[2])) for row in rows if row[1] == entry.name]
 
     async def query_artifacts(
         self, where: FilterConfig | None = None, limit: int = 100, offset: int = 0
@@ -170,19 +176,13 @@ class InMemoryBlackboardStore:
         """Return the newest artifacts, newest first, of those with `seq < before`."""
         where = where or _EVERYTHING
         found: builtins.list[Artifact] = []
-        is_exact = where is _EVERYTHING or self._candidates_are_exact(where)
-        newest_first = (
-            self._backwards(where.correlation_id)
-            if where.correlation_id is not None
-            else reversed(self._candidates(where)[0])
-        )
-        for seq in newest_first:
+        is_exact = self._candidates_are_exact(where)
+        for seq in self._newest_first(where, before):
             if len(found) >= limit:
                 break
-            if before is None or seq < before:
-                artifact = self._at(seq)
-                if is_exact or where.admits(artifact):
-                    found.append(artifact)
+            artifact = self._at(seq)
+            if is_exact or where.admits(artifact):
+                found.append(artifact)
         return found
 
     async def consumptions(self, artifact_id: UUID | str) -> builtins.list[ConsumptionRecord]:
@@ -228,8 +228,11 @@ class InMemoryBlackboardStore:
         needed = {delivery.artifact.key for delivery in self._open}
         for letter in self._dead.values():
             needed.update(artifact.key for artifact in letter.artifacts)
-        rows = map(self._row, self._seq_by_key.values())
-        doomed = {row[1]: row[0] for row in rows if row[10] < limit and row[1] not in needed}
+        doomed = {
+            key: seq
+            for key, seq in self._seq_by_key.items()
+            if key not in needed and self._row(seq)[9] < limit
+        }
         if not doomed:
             return 0
         for key in doomed:
@@ -241,7 +244,7 @@ class InMemoryBlackboardStore:
             self._by_type[name] = array("q", (seq for seq in seqs if seq not in gone))
         self._last_of_workflow.clear()
         for seq in self._seq_by_key.values():
-            workflow = self._row(seq)[6]
+            workflow = self._row(seq)[5]
             self._before_in_workflow[seq - 1] = self._last_of_workflow.get(workflow, 0)
             self._last_of_workflow[workflow] = seq
         used = ((p, self._consumed[p]) for p in range(len(self._consumed)))
@@ -252,7 +255,7 @@ class InMemoryBlackboardStore:
 
     def watch(self, where: FilterConfig | None = None) -> AsyncIterator[Artifact]:
         """Yield artifacts as they are committed, from the call on, until the store closes."""
-        watcher = _Watch(where or _EVERYTHING, self._watchers)
+        watcher = _Watch(where or _EVERYTHING, len(self._rows), self._first_from)
         self._watchers.add(watcher)
         return watcher
 
@@ -282,11 +285,33 @@ class InMemoryBlackboardStore:
     def _in_workflow(self, correlation_id: str) -> Sequence[int]:
         return [*self._backwards(correlation_id)][::-1]
 
-    def _backwards(self, correlation_id: str) -> Iterator[int]:
-        seq = self._last_of_workflow.get(str(correlation_id), 0)
+    def _newest_first(self, where: FilterConfig, before: int | None) -> Iterator[int]:
+        """Yield the positions of what can be asked for, backwards from a position."""
+        workflow = where.correlation_id
+        if workflow is None:
+            candidates = self._candidates(where)[0]
+            end = len(candidates) if before is None else bisect_left(candidates, before)
+            return (candidates[place] for place in range(end - 1, -1, -1))
+        if before is None:
+            return self._backwards(workflow)
+        row = self._rows[before - 1] if 0 < before <= len(self._rows) else None
+        if row is not None and row[5] == workflow:
+            return self._backwards(workflow, self._before_in_workflow[before - 1])
+        return (seq for seq in self._backwards(workflow) if seq < before)
+
+    def _backwards(self, workflow: str, seq: int | None = None) -> Iterator[int]:
+        seq = self._last_of_workflow.get(str(workflow), 0) if seq is None else seq
         while seq:
             yield seq
             seq = self._before_in_workflow[seq - 1]
+
+    def _first_from(self, seq: int) -> Artifact | None:
+        """Return the first artifact at or after a position, or None if there is none yet."""
+        for place in range(seq, len(self._rows) + 1):
+            row = self._rows[place - 1]
+            if row is not None:
+                return artifact_of(row, place)
+        return None
 
     def _row(self, seq: int) -> Row:
         row = self._rows[seq - 1]
@@ -294,41 +319,46 @@ class InMemoryBlackboardStore:
         return row
 
     def _at(self, seq: int) -> Artifact:
-        return artifact_of(self._row(seq))
+        return artifact_of(self._row(seq), seq)
 
     def _admitted(self, where: FilterConfig, candidates: Iterable[int]) -> builtins.list[Artifact]:
         return [artifact for artifact in map(self._at, candidates) if where.admits(artifact)]
 
 
 class _Watch:
-    """One watcher's place: what it has not taken yet."""
+    """One watcher's place on the board: it reads from the store, however slow it is."""
 
-    def __init__(self, where: FilterConfig, watchers: set[_Watch]) -> None:
+    def __init__(
+        self, where: FilterConfig, last: int, read: Callable[[int], Artifact | None]
+    ) -> None:
         self._where = where
-        self._watchers = watchers
-        self._ready: deque[Artifact] = deque()
+        self._last = last
+        self._read = read
         self._more = asyncio.Event()
         self._ended = False
 
-    def offer(self, artifacts: Sequence[Artifact]) -> None:
-        self._ready.extend(a for a in artifacts if self._where.admits(a))
+    def tell(self) -> None:
         self._more.set()
 
     def end(self) -> None:
         self._ended = True
-        self._watchers.discard(self)
         self._more.set()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Artifact:
-        while not self._ready:
-            if self._ended:
-                raise StopAsyncIteration
+        while True:
             self._more.clear()
-            await self._more.wait()
-        return self._ready.popleft()
+            artifact = self._read(self._last + 1)
+            if artifact is not None:
+                self._last = max(self._last + 1, artifact.seq)
+                if self._where.admits(artifact):
+                    return artifact
+            elif self._ended:
+                raise StopAsyncIteration
+            else:
+                await self._more.wait()
 
     async def aclose(self) -> None:
         self.end()

@@ -12,7 +12,6 @@ from flock.core.types import registry
 from flock.core.visibility import PUBLIC, Visibility
 
 Row: TypeAlias = tuple[
-    int,  # seq
     int,  # key
     str,  # type name
     int,  # version
@@ -37,7 +36,6 @@ def row_of(artifact: Artifact) -> Row:
     """Return an artifact as a row."""
     visibility = artifact.visibility
     return (
-        artifact.seq,
         artifact.key,
         artifact.entry.name,
         artifact.version,
@@ -53,26 +51,26 @@ def row_of(artifact: Artifact) -> Row:
     )
 
 
-def artifact_of(row: Row) -> Artifact:
-    """Return a row as an artifact.
+def artifact_of(row: Row, seq: int) -> Artifact:
+    """Return a row as an artifact at a position on the board.
 
     Raises:
         TypeRegistryError: Its type is not known to this process.
     """
     return seal(
-        row[1],
-        registry.resolve(row[2]),
+        row[0],
+        registry.resolve(row[1]),
+        row[3],
         row[4],
         row[5],
         row[6],
-        row[7],
-        frozenset(row[8]) if row[8] else _NO_TAGS,
-        PUBLIC if row[9] is None else _visibility_of(row[9]),
+        frozenset(row[7]) if row[7] else _NO_TAGS,
+        PUBLIC if row[8] is None else _visibility_of(row[8]),
+        row[9],
         row[10],
         row[11],
-        row[12],
-        row[3],
-        row[0],
+        row[2],
+        seq,
     )
 
 

@@ -19,7 +19,7 @@ _QUIET_TURNS = 3
 before, one for what threads handed over, one to be sure."""
 _PATIENCE = 5.0
 """Seconds of real time that a function in a thread may take before it counts as blocked."""
-_SOON = 0.05
+_SOON = 1.0
 """Seconds of real time within which a timer of the event loop itself is waited for."""
 
 
@@ -41,7 +41,7 @@ class ManualClock:
         start: The time it shows first; 2026-01-01 in UTC unless said.
         autojump: Whether it jumps to the next deadline by itself whenever nothing else is
             left to do on the event loop: no callback ready, no function in a thread, no
-            real timer within the next 50 ms.
+            real timer within the next second.
     """
 
     def __init__(self, start: datetime | None = None, *, autojump: bool = False) -> None:

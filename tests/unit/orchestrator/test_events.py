@@ -199,23 +199,6 @@ async def test_ending_lets_listeners_read_what_is_there_first() -> None:
     assert not bus.is_heard
 
 
-async def test_ending_some_leaves_the_others() -> None:
-    bus = EventBus()
-    one, two = bus.listen(), bus.listen()
-    bus.end([one])
-    bus.tell(queued(1))
-    assert [event async for event in one] == []
-    assert await anext(two) == queued(1)
-
-
-async def test_ending_nobody_ends_nobody() -> None:
-    bus = EventBus()
-    stream = bus.listen()
-    bus.end([])
-    bus.tell(queued(1))
-    assert await anext(stream) == queued(1)
-
-
 # --- threads ----------------------------------------------------------------------------------
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
-from typing import TYPE_CHECKING, Any, cast
-
-from pydantic_core import to_json
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from flock.core.delivery import Delivery
@@ -96,8 +94,8 @@ class Join:
             or that it is the last artifact to count for.
         """
         expired = self.expire(now, inclusive=False)
-        self._arrivals += 1
-        delivery.arrived, delivery.number = now, self._arrivals
+        self._arrivals = max(self._arrivals + 1, delivery.number)  # it may have one already
+        delivery.arrived, delivery.number = now, delivery.number or self._arrivals
         name = delivery.artifact.entry.name
         places = self._places[name]
         held = self._keys.get(key)
@@ -107,7 +105,7 @@ class Join:
         held.filled[name] += 1
         index = position - held.base
         if index == len(held.groups):
-            opened = Group(key, self._size, now, self._arrivals)
+            opened = Group(key, self._size, now, delivery.number)
             held.groups.append(opened)
             self._by_age.append(opened)
         group = held.groups[index]
@@ -232,17 +230,18 @@ def canonical(key: object) -> Hashable:
     try:
         hash(key)
     except TypeError:
-        return "json", to_json(_ordered(key))
+        return _frozen(key)
     return cast("Hashable", key)
 
 
-def _ordered(key: object) -> object:
-    if isinstance(key, dict):
-        items = cast("dict[Any, Any]", key)
-        return {k: _ordered(items[k]) for k in sorted(items)}
-    if isinstance(key, list | tuple):
-        return [_ordered(item) for item in cast("list[Any]", key)]
-    if key is None or isinstance(key, str | int | float | bool):
-        return key
-    msg = f"a join key must be a JSON value or hashable, and {key!r} is neither"
+def _frozen(value: object) -> Hashable:
+    """Return a JSON value as nested tuples and frozensets."""
+    if isinstance(value, dict):
+        items = cast("dict[Hashable, object]", value).items()
+        return "dict", frozenset((name, _frozen(item)) for name, item in items)
+    if isinstance(value, list | tuple):
+        return "list", tuple(_frozen(item) for item in cast("list[object]", value))
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    msg = f"a join key must be a JSON value or hashable, and {value!r} is neither"
     raise TypeError(msg)
