@@ -76,8 +76,9 @@ if TYPE_CHECKING:
         RunSucceeded,
         WorkflowIdle,
     )
-    from flock.orchestrator.flock import Flock, WorkflowStatus
+    from flock.orchestrator.flock import Flock
     from flock.orchestrator.idle import IdleReport
+    from flock.orchestrator.workflows import WorkflowStatus
     from flock.store.memory import InMemoryBlackboardStore
     from flock.store.protocol import (
         ArtifactSummary,
@@ -256,10 +257,8 @@ _MODULES = {
         "RunSucceeded",
         "WorkflowIdle",
     ),
-    "flock.orchestrator.flock": (
-        "Flock",
-        "WorkflowStatus",
-    ),
+    "flock.orchestrator.flock": ("Flock",),
+    "flock.orchestrator.workflows": ("WorkflowStatus",),
     "flock.orchestrator.idle": ("IdleReport",),
     "flock.store.memory": ("InMemoryBlackboardStore",),
     "flock.store.protocol": (

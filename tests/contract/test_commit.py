@@ -321,6 +321,17 @@ async def test_closing_the_store_ends_watching_after_what_is_there(store: Blackb
     assert [seen async for seen in watcher] == [made]
 
 
+async def test_a_watcher_that_was_ended_sees_nothing_of_what_comes_later(
+    store: BlackboardStore,
+) -> None:
+    watcher = store.watch()
+    await store.commit(Commit([before := artifact(A())]))
+    await store.close()
+    await store.open()
+    await store.commit(Commit([artifact(A(n=1))]))
+    assert [seen async for seen in watcher] == [before]
+
+
 # --- nothing is a live object -----------------------------------------------------------------
 
 

@@ -346,7 +346,7 @@ def checked_tags(tags: Iterable[str]) -> frozenset[str]:
     try:
         found = frozenset([tags] if isinstance(tags, str) else tags)
     except TypeError:
-        found = frozenset([None])
+        found = frozenset[Any]([None])
     if not all(isinstance(tag, str) for tag in found):
         msg = f"tags are words, not {tags!r}"
         raise PublishError(msg)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
@@ -11,8 +12,10 @@ from pydantic import BaseModel
 
 from flock.clock import Clock, SystemClock
 from flock.core.artifacts import Artifact
+from flock.core.slots import Slots
 from flock.core.types import registry
 from flock.core.visibility import AgentIdentity
+from flock.errors import EngineError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -157,6 +160,7 @@ class Context:
         "run",
         "state",
         "trigger_type",
+        "turns",
     )
 
     def __init__(
@@ -186,6 +190,7 @@ class Context:
         self.load_history: Callable[[], Awaitable[tuple[Artifact, ...]]] | None = None
         self.ended_by: Exception | None = None
         self.emitted = 0
+        self.turns: dict[str, Slots] | None = None
 
     @property
     def run_id(self) -> str:
@@ -200,6 +205,9 @@ class Context:
     async def step(self, name: str, fn: Callable[..., T | Awaitable[T]], *args: object) -> T:
         """Call `fn(*args)` once per run, however many attempts the run takes.
 
+        Calls of one step at the same time (`asyncio.gather`, `best_of`) wait for the first and
+        share what it returned; if it fails, the next one tries.
+
         Args:
             name: Names the step within its run.
             fn: A function or coroutine function.
@@ -207,13 +215,30 @@ class Context:
 
         Returns:
             What the call returned, or had returned in an earlier attempt.
+
+        Raises:
+            EngineError: The step waits for itself.
+            Exception: Whatever `fn` raised. A step that failed is not remembered.
         """
         run = self.run
-        if run is not None and run.steps is not None and name in run.steps:
+        if run is None:
+            return await _called(fn, args)
+        if run.steps is not None and name in run.steps:
             return run.steps[name]
-        value = fn(*args)
-        result = cast("T", await value if inspect.isawaitable(value) else value)
-        if run is not None:
+        within = _steps_around.get()
+        if (run.key, name) in within:
+            msg = f"step {name!r} of {self.agent_identity.name!r} takes itself; name the inner one"
+            raise EngineError(msg)
+        if self.turns is None:
+            self.turns = {}
+        async with self.turns.setdefault(name, Slots(1)):
+            if run.steps is not None and name in run.steps:  # by whom this one waited for
+                return run.steps[name]
+            token = _steps_around.set(within | {(run.key, name)})
+            try:
+                result = await _called(fn, args)
+            finally:
+                _steps_around.reset(token)
             run.steps = {**(run.steps or {}), name: result}
         return result
 
@@ -226,6 +251,16 @@ class Context:
         if self.emit_to is not None and self.run is not None:
             self.emit_to(self.run, delta)
 
+
+async def _called(fn: Callable[..., T | Awaitable[T]], args: tuple[object, ...]) -> T:
+    value = fn(*args)
+    return cast("T", await value if inspect.isawaitable(value) else value)
+
+
+_steps_around: ContextVar[frozenset[tuple[int, str]]] = ContextVar(
+    "flock_steps", default=frozenset()
+)
+"""The steps that the code now running is part of, by run and name."""
 
 _NOBODY = AgentIdentity("")
 _NO_RUN = "0" * 32
@@ -255,4 +290,5 @@ def context_of(
     ctx.load_history = None
     ctx.ended_by = None
     ctx.emitted = 0
+    ctx.turns = None
     return ctx

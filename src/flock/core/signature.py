@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import types
 import typing
 from collections.abc import (
     AsyncGenerator,
@@ -17,29 +16,28 @@ from collections.abc import (
 )
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from enum import Enum
-from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
+from types import FrameType
+from typing import Any, Final, Literal, cast, get_args, get_origin
 
 from pydantic import BaseModel
 
 from flock.core.artifacts import Artifact
 from flock.core.context import Context, EvalInputs, EvalResult
+from flock.core.hints import innermost, read_hints, without_partials
+from flock.core.roles import Filling, Role, filling_of, members_of, plain_hint
 from flock.core.types import registry
 from flock.errors import DeclarationError, EngineError
 
+__all__ = [
+    "FunctionSignature",
+    "Output",
+    "Parameter",
+    "Role",
+    "read_signature",
+    "yielded_models",
+]
+
 Kind = Literal["sync", "async", "generator", "async generator"]
-
-
-class Role(Enum):
-    """What a parameter is given."""
-
-    CONTEXT = "context"
-    INPUTS = "inputs"
-    MODEL = "model"
-    MODELS = "models"
-    ARTIFACT = "artifact"
-    ARTIFACTS = "artifacts"
-    ANYTHING = "anything"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +48,11 @@ class Parameter:
         name: Its name.
         role: What it is given.
         models: The model classes it accepts; any if empty.
-        optional: Whether None will do when there is no such input.
+        optional: Whether its default, or None, will do when there is no such input.
         keyword: Whether it is passed by name.
+        default: Its default.
+        is_tuple: Whether several are given as a tuple instead of a list.
+        takes_rest: Whether it is `*args`, which takes all that is left.
     """
 
     name: str
@@ -59,6 +60,9 @@ class Parameter:
     models: tuple[type[BaseModel], ...] = ()
     optional: bool = False
     keyword: bool = False
+    default: object = None
+    is_tuple: bool = False
+    takes_rest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,9 @@ class FunctionSignature:
         kwargs: dict[str, Any] = {}
         for parameter in self.parameters:
             value = _value_for(parameter, unused, inputs, ctx, takes_all=lone)
-            if parameter.keyword:
+            if parameter.takes_rest:
+                args.extend(cast("Iterable[object]", value))
+            elif parameter.keyword:
                 kwargs[parameter.name] = value
             else:
                 args.append(value)
@@ -116,13 +122,16 @@ class FunctionSignature:
 
 
 def read_signature(
-    function: Callable[..., Any], names: Mapping[str, Any] | None = None
+    function: Callable[..., Any],
+    names: Mapping[str, Any] | None = None,
+    frame: FrameType | None = None,
 ) -> FunctionSignature:
     """Read how a function is to be called.
 
     Args:
         function: A function, method, partial or callable object.
-        names: Local names in which annotations written as strings may be found.
+        names: Names in which annotations written as text may be found.
+        frame: The call under way from which such names are looked for outwards.
 
     Raises:
         DeclarationError: It is not callable, or a parameter cannot be bound.
@@ -136,21 +145,41 @@ def read_signature(
         signature = inspect.Signature(
             [inspect.Parameter("value", inspect.Parameter.POSITIONAL_ONLY)]
         )
-    hints = _hints(function, names or {})
+    hints = read_hints(function, names or {}, frame)
     parameters: list[Parameter] = []
+    skipped: list[Parameter] = []
     for parameter in signature.parameters.values():
         bound = _parameter(parameter, hints.get(parameter.name, parameter.annotation), function)
-        if bound is not None:
-            parameters.append(bound)
+        if bound is None:
+            if parameter.kind not in _BY_NAME:
+                skipped.append(Parameter(parameter.name, Role.DEFAULT, default=parameter.default))
+            continue
+        if not bound.keyword:
+            parameters += skipped  # or the arguments behind them would take their places
+            skipped.clear()
+        parameters.append(bound)
     returns = hints.get("return", signature.return_annotation)
     kind = _kind(function)
     return FunctionSignature(function, kind, tuple(parameters), _outputs(returns, kind))
 
 
+_BY_NAME: Final = {
+    inspect.Parameter.KEYWORD_ONLY,
+    inspect.Parameter.VAR_KEYWORD,
+    inspect.Parameter.VAR_POSITIONAL,
+}
+
+
 def _kind(function: Callable[..., Any]) -> Kind:
-    target: Any = inspect.unwrap(function)
-    while hasattr(target, "func"):
-        target = target.func
+    """Return how a function is called: as its outermost decorator is, but streams stay streams."""
+    outermost = _kind_of(without_partials(function))
+    if outermost == "sync":
+        inner = _kind_of(innermost(function))
+        return inner if inner in {"generator", "async generator"} else "sync"
+    return outermost
+
+
+def _kind_of(target: Any) -> Kind:  # noqa: ANN401 - any callable
     if not (inspect.isfunction(target) or inspect.ismethod(target)):
         target = getattr(cast("Any", type(target)), "__call__", target)  # noqa: B004 - its code is looked at
     if inspect.isasyncgenfunction(target):
@@ -160,60 +189,35 @@ def _kind(function: Callable[..., Any]) -> Kind:
     return "generator" if inspect.isgeneratorfunction(target) else "sync"
 
 
-def _hints(function: Callable[..., Any], names: Mapping[str, Any]) -> dict[str, Any]:
-    target: Any = inspect.unwrap(function)
-    while hasattr(target, "func"):
-        target = target.func
-    if not (inspect.isfunction(target) or inspect.ismethod(target) or inspect.isbuiltin(target)):
-        target = getattr(target, "__call__", target)  # noqa: B004 - its annotations are looked at
-    plain: Any = getattr(target, "__func__", target)
-    local = dict(names)
-    code = getattr(plain, "__code__", None)
-    for name, cell in zip(
-        getattr(code, "co_freevars", ()), getattr(plain, "__closure__", None) or (), strict=False
-    ):
-        try:
-            local[name] = cell.cell_contents
-        except ValueError:
-            continue
-    raw: dict[str, Any] = dict(getattr(plain, "__annotations__", {}))
-    space: dict[str, Any] = getattr(plain, "__globals__", {})
-    found: dict[str, Any] = {}
-    for name, annotation in raw.items():
-        holder = types.SimpleNamespace(__annotations__={name: annotation})
-        try:
-            hints = typing.get_type_hints(holder, space, local, include_extras=True)
-        except (NameError, TypeError, AttributeError, SyntaxError):
-            continue
-        found[name] = hints[name]
-    return found
-
-
 def _parameter(
     parameter: inspect.Parameter,
     hint: Any,  # noqa: ANN401 - an annotation can be anything
     function: Callable[..., Any],
 ) -> Parameter | None:
-    if parameter.kind in {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+    """Return what a parameter is given, or None if it keeps its default."""
+    if parameter.kind is inspect.Parameter.VAR_KEYWORD:
         return None
-    keyword = parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    takes_rest = parameter.kind is inspect.Parameter.VAR_POSITIONAL
     has_default = parameter.default is not inspect.Parameter.empty
+    name = getattr(function, "__qualname__", repr(function))
     if isinstance(hint, str) and not has_default:
-        name = getattr(function, "__qualname__", repr(function))
         msg = (
             f"parameter {parameter.name!r} of {name} is annotated with {hint!r}, and no such name "
             "was found; import it at run time, or define it where calls() is called"
         )
         raise DeclarationError(msg)
-    if hint is inspect.Parameter.empty or isinstance(hint, str):
+    is_bare = hint is inspect.Parameter.empty or isinstance(hint, str)
+    if is_bare and has_default:
+        return None
+    if is_bare or isinstance(hint, typing.ParamSpecArgs):
+        filling: Filling | None = Filling(Role.ANYTHING)
+    else:
+        filling = filling_of(hint)
+    if takes_rest:
+        return _rest(parameter.name, filling)
+    if filling is None:
         if has_default:
             return None
-        return Parameter(parameter.name, Role.ANYTHING, keyword=keyword)
-    role, models, optional = _role(hint)
-    if role is None:
-        if has_default:
-            return None
-        name = getattr(function, "__qualname__", repr(function))
         msg = (
             f"parameter {parameter.name!r} of {name} is annotated with {hint!r}, which nothing "
             "on the board can fill; annotate it with a model, list[Model], EvalInputs or "
@@ -221,65 +225,27 @@ def _parameter(
         )
         raise DeclarationError(msg)
     return Parameter(
-        parameter.name, role, models, optional=optional or has_default, keyword=keyword
+        parameter.name,
+        filling.role,
+        filling.models,
+        optional=filling.optional or has_default,
+        keyword=parameter.kind is inspect.Parameter.KEYWORD_ONLY,
+        default=parameter.default if has_default else None,
+        is_tuple=filling.is_tuple,
     )
 
 
-def _role(hint: Any) -> tuple[Role | None, tuple[type[BaseModel], ...], bool]:  # noqa: ANN401
-    hint = _plain(hint)
-    if hint in {Any, object, BaseModel}:
-        return Role.ANYTHING, (), False
-    simple = {Context: Role.CONTEXT, EvalInputs: Role.INPUTS, Artifact: Role.ARTIFACT}
-    if isinstance(hint, type) and hint in simple:
-        return simple[hint], (), False
-    members = _members(hint)
-    models = _models(members)
-    if models is not None:
-        return Role.MODEL, models, type(None) in members
-    if get_origin(hint) in {list, Iterable, typing.Sequence, tuple} or hint is list:
-        inner = [arg for arg in get_args(hint) if arg is not Ellipsis]
-        if not inner or _plain(inner[0]) in {Any, object, BaseModel}:
-            return Role.MODELS, (), False
-        if len(set(inner)) == 1 and _plain(inner[0]) is Artifact:
-            return Role.ARTIFACTS, (), False
-        models = _models(_members(_plain(inner[0])))
-        if models is not None and len(set(inner)) == 1:
-            return Role.MODELS, models, False
-    if _is_sequence(hint):
-        return _role(list[get_args(hint)[0]])
-    return None, (), False
-
-
-def _is_sequence(hint: Any) -> bool:  # noqa: ANN401
-    origin = get_origin(hint)
-    return (
-        isinstance(origin, type)
-        and origin is not list
-        and issubclass(list, origin)
-        and bool(get_args(hint))
-    )
-
-
-def _plain(hint: Any) -> Any:  # noqa: ANN401
-    while get_origin(hint) is Annotated:
-        hint = get_args(hint)[0]
-    if isinstance(hint, typing.TypeVar):
-        return hint.__bound__ or Any
-    value = getattr(hint, "__value__", None)  # a `type X = ...` alias
-    return _plain(value) if value is not None and not isinstance(hint, type) else hint
-
-
-def _members(hint: Any) -> tuple[Any, ...]:  # noqa: ANN401
-    if get_origin(hint) in {Union, types.UnionType}:
-        return tuple(_plain(arg) for arg in get_args(hint))
-    return (hint,)
-
-
-def _models(members: Iterable[Any]) -> tuple[type[BaseModel], ...] | None:
-    classes = [m for m in members if m is not type(None)]
-    if classes and all(isinstance(m, type) and issubclass(m, BaseModel) for m in classes):
-        return tuple(classes)
-    return None
+def _rest(name: str, filling: Filling | None) -> Parameter | None:
+    """Return what `*name` is given: all that no other parameter takes."""
+    several = {
+        Role.MODEL: Role.MODELS,
+        Role.ANYTHING: Role.MODELS,
+        Role.ARTIFACT: Role.ARTIFACTS,
+    }
+    role = several.get(filling.role) if filling is not None else None
+    if filling is None or role is None:
+        return None
+    return Parameter(name, role, filling.models, takes_rest=True)
 
 
 _STREAMS = (Generator, Iterator, Iterable, AsyncGenerator, AsyncIterator, AsyncIterable)
@@ -288,12 +254,12 @@ _STREAMS = (Generator, Iterator, Iterable, AsyncGenerator, AsyncIterator, AsyncI
 def _outputs(hint: Any, kind: Kind) -> tuple[Output, ...]:  # noqa: ANN401
     if hint is inspect.Signature.empty or hint is None or isinstance(hint, str):
         return ()
-    hint = _plain(hint)
+    hint = plain_hint(hint)
     many = kind in {"generator", "async generator"}
     if many and get_origin(hint) in _STREAMS:
-        hint = _plain(get_args(hint)[0])
+        hint = plain_hint(get_args(hint)[0])
     found: dict[type[BaseModel], Output] = {}
-    members = _members(hint)
+    members = members_of(hint)
     for member in members:
         for model, several in _yielded(member, many=many):
             known = found.get(model)
@@ -307,13 +273,13 @@ def _yielded(hint: Any, *, many: bool) -> list[tuple[type[BaseModel], bool]]:  #
         return [(hint, many)]
     origin = get_origin(hint)
     if origin is tuple and Ellipsis not in get_args(hint):
-        return [y for arg in get_args(hint) for y in _yielded(_plain(arg), many=many)]
+        return [y for arg in get_args(hint) for y in _yielded(plain_hint(arg), many=many)]
     if isinstance(origin, type) and issubclass(origin, Iterable):
         return [
             y
             for arg in get_args(hint)
             if arg is not Ellipsis
-            for member in _members(_plain(arg))
+            for member in members_of(plain_hint(arg))
             for y in _yielded(member, many=True)
         ]
     return []
@@ -332,10 +298,12 @@ def _value_for(
             return ctx
         case Role.INPUTS:
             return inputs
+        case Role.DEFAULT:
+            return parameter.default
         case Role.ARTIFACTS:
-            return list(inputs.artifacts)
+            return _several(parameter, list(inputs.artifacts))
         case Role.MODELS:
-            return [_instance(a) for a in _all(unused, parameter)]
+            return _several(parameter, [_instance(a) for a in _all(unused, parameter)])
         case Role.ANYTHING if takes_all and (ctx.is_batch or len(unused) != 1):
             taken = [_instance(a) for a in unused]
             unused.clear()
@@ -346,10 +314,16 @@ def _value_for(
                 is_artifact = parameter.role is Role.ARTIFACT
                 return artifact if is_artifact else _instance(artifact)
     if parameter.optional:
-        return None
+        return parameter.default
     there = ", ".join(a.type for a in inputs.artifacts) or "nothing"
     msg = f"no input is left for parameter {parameter.name!r}; the inputs are: {there}"
     raise EngineError(msg)
+
+
+def _several(parameter: Parameter, items: list[Any]) -> object:
+    if not items and parameter.optional:
+        return parameter.default
+    return tuple(items) if parameter.is_tuple else items
 
 
 def _accepts(parameter: Parameter, artifact: Artifact) -> bool:
@@ -388,7 +362,8 @@ def yielded_models(value: object) -> list[BaseModel | Artifact]:
     """Return what a function answered as a list of models and artifacts.
 
     Raises:
-        TypeError: The answer holds something else.
+        TypeError: The answer holds something else, or something that makes its items only when
+            it is asked for them: code of the user's, which is not run on the event loop.
     """
     if value is None:
         return []
@@ -396,7 +371,7 @@ def yielded_models(value: object) -> list[BaseModel | Artifact]:
         return [value]
     if isinstance(value, EvalResult):
         return list(value.artifacts)
-    if isinstance(value, list | tuple | AbstractSet | Iterator):
+    if isinstance(value, list | tuple | AbstractSet):
         flat: list[BaseModel | Artifact] = []
         for item in cast("Iterable[object]", value):
             flat.extend(yielded_models(item))

@@ -26,56 +26,67 @@ def difference(before: Any, after: Any, path: str = "") -> str | None:  # noqa: 
     """Say where two values differ, or return None when they are the same.
 
     Models are compared field by field, without excluded fields, private attributes and
-    cached properties, which stay behind on purpose. A mapping may come back as another kind of
-    mapping. NaN equals NaN, and objects that only
-    know identity are the same when their types are.
+    cached properties, which stay behind on purpose. NaN equals NaN, objects that only know
+    identity are the same when their types are, and a mapping may come back as another kind
+    of mapping.
     """
+    parts = _parts(before, after)
+    if parts is None:
+        if _is_same(before, after):
+            return None
+        place = path or "its content"
+        return f"{place} is {_short(before)} and would come back as {_short(after)}"
+    for name, a, b in parts:
+        if type(a) is not type(b) or type(a) not in _SCALARS or a != b:
+            found = difference(a, b, _below(path, name))
+            if found is not None:
+                return found
+    return None
+
+
+def _is_same(before: object, after: object) -> bool:
+    """Whether two values that have no parts are the same."""
     kind = type(before)
-    if kind is type(after) or (isinstance(before, Mapping) and isinstance(after, Mapping)):
-        if kind in _SCALARS and before == after:
-            return None
-        parts = _parts(before, after)
-        if parts is not None:
-            for name, a, b in parts:
-                if type(a) is not type(b) or type(a) not in _SCALARS or a != b:
-                    found = difference(a, b, _below(path, name))
-                    if found is not None:
-                        return found
-            return None
-        if _is_nan(before) and _is_nan(after):
-            return None
+    if kind is type(after):
         if kind.__eq__ is object.__eq__:
-            return None
+            return True
+        if _is_nan(before) and _is_nan(after):
+            return True
     if before == after:
-        if not _is_container(before) and _nature(before) is _nature(after):
-            return None
-    elif _is_same_moment(before, after):
-        return None
-    return f"{path or 'its content'} is {_short(before)} and would come back as {_short(after)}"
+        return not _is_container(before) and _nature(before) is _nature(after)
+    return _is_same_moment(before, after)
 
 
 def _parts(before: Any, after: Any) -> _Parts | None:  # noqa: ANN401
-    """Return what two values of one type consist of, side by side, if they are comparable."""
+    """Return what two values of one kind consist of, side by side, if they are comparable."""
+    if isinstance(before, Mapping):
+        if not isinstance(after, Mapping):
+            return None
+        left, right = cast("Mapping[Any, Any]", before), cast("Mapping[Any, Any]", after)
+        if left.keys() != right.keys():
+            return None
+        return ((repr(key), left[key], right[key]) for key in left)
+    if type(before) is not type(after):
+        return None
     if isinstance(before, BaseModel):
         return _fields(before, after)
-    if isinstance(before, list | tuple):
-        kinds = list(map(type, cast("Sequence[Any]", before)))
-        if _SCALARS.issuperset(kinds) and kinds == list(map(type, after)) and before == after:
-            return ()
     if dataclasses.is_dataclass(before):
         names = [field.name for field in dataclasses.fields(before)]
         return [(name, getattr(before, name), getattr(after, name)) for name in names]
-    if isinstance(before, Mapping):
-        left, right = cast("Mapping[Any, Any]", before), cast("Mapping[Any, Any]", after)
-        if left.keys() == right.keys():
-            return [(repr(key), left[key], right[key]) for key in left]
-    elif isinstance(before, AbstractSet):
-        return [] if before == after else None
-    elif isinstance(before, Sequence) and not isinstance(before, str | bytes):
-        first, second = cast("Sequence[Any]", before), cast("Sequence[Any]", after)
-        if len(first) == len(second):
-            return zip(map(str, range(len(first))), first, second, strict=True)
+    if isinstance(before, AbstractSet):
+        return () if before == after else None
+    if isinstance(before, Sequence) and not isinstance(before, str | bytes):
+        return _items(cast("Sequence[Any]", before), cast("Sequence[Any]", after))
     return None
+
+
+def _items(before: Sequence[Any], after: Sequence[Any]) -> _Parts | None:
+    if len(before) != len(after):
+        return None
+    kinds = list(map(type, before))
+    if _SCALARS.issuperset(kinds) and before == after and kinds == list(map(type, after)):
+        return ()  # the usual case, at once
+    return zip(map(str, range(len(before))), before, after, strict=True)
 
 
 def _fields(before: BaseModel, after: BaseModel) -> _Parts:

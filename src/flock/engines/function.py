@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Final
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, aclosing, nullcontext
+from typing import TYPE_CHECKING, Final, cast
 
 from flock.core.signature import FunctionSignature, Role
 from flock.core.types import registry
@@ -35,8 +36,16 @@ class FunctionEngine(EngineComponent):
         self._threads = threads
         self._working = working
         self._is_async = signature.kind == "async"
+        self._is_lazy = inspect.isgeneratorfunction(self._function) or inspect.isasyncgenfunction(
+            self._function
+        )
+        self._plain: type | None = None  # what it answered last, if that was no iterator
         self._takes_one_model = False
-        if len(signature.parameters) == 1 and not signature.parameters[0].keyword:
+        if (
+            not self.streams
+            and len(signature.parameters) == 1
+            and not signature.parameters[0].keyword
+        ):
             parameter = signature.parameters[0]
             self._takes_one_model = (
                 parameter.role in {Role.MODEL, Role.ANYTHING} and len(parameter.models) <= 1
@@ -55,16 +64,13 @@ class FunctionEngine(EngineComponent):
             if entry.name == artifact.entry.name:
                 model = artifact.take(entry)
                 if self._is_async:
-                    return await self._function(model)
-                with self._working():
-                    return await self._threads.call(self._function, model)
+                    answer = await self._function(model)
+                else:
+                    with self._working():
+                        answer = await self._threads.call(self._function, model)
+                return answer if type(answer) is self._plain else await self._whole(answer)
         args, kwargs = self._signature.bind(inputs, ctx)
-        if self._is_async:
-            return await self._function(*args, **kwargs)
-        if self.streams:
-            return [answer async for answer in self._iterate(args, kwargs)]
-        with self._working():
-            return await self._threads.call(self._function, *args, **kwargs)
+        return await self._whole(await self._call(args, kwargs))
 
     async def stream(
         self, agent: Agent, ctx: Context, inputs: EvalInputs, output_group: OutputGroup
@@ -72,33 +78,62 @@ class FunctionEngine(EngineComponent):
         """Yield what the generator function yields."""
         del agent, output_group
         args, kwargs = self._signature.bind(inputs, ctx)
-        answers = self._iterate(args, kwargs)
-        try:
-            async for answer in answers:
-                yield answer
-        finally:
-            await answers.aclose()
+        async with aclosing(self._parts(await self._call(args, kwargs))) as parts:
+            async for part in parts:
+                yield part
 
-    async def _iterate(
-        self, args: list[object], kwargs: dict[str, object]
-    ) -> AsyncGenerator[object, None]:
-        if self._signature.kind == "async generator":
-            generator = self._function(*args, **kwargs)
+    async def _call(self, args: list[object], kwargs: dict[str, object]) -> object:
+        if self._is_async:
+            return await self._function(*args, **kwargs)
+        if self._is_lazy:
+            return self._function(*args, **kwargs)
+        with self._working():
+            return await self._threads.call(self._function, *args, **kwargs)
+
+    async def _whole(self, answer: object) -> object:
+        """Return an answer with nothing left to be made: awaited, and its parts gathered."""
+        while inspect.isawaitable(answer):
+            answer = await answer
+        if isinstance(answer, AsyncIterable | Iterator):
+            return [part async for part in self._parts(cast("object", answer))]
+        self._plain = type(answer)
+        return answer
+
+    async def _parts(self, answer: object) -> AsyncGenerator[object, None]:
+        """Yield the parts of an answer that is made bit by bit, or any other one as it is.
+
+        The steps of a plain iterator are users' synchronous code, each taken in a thread.
+        """
+        while inspect.isawaitable(answer):
+            answer = await answer
+        if isinstance(answer, AsyncIterable):
+            parts = cast("AsyncIterable[object]", answer)
             try:
-                async for answer in generator:
-                    yield answer
+                async for part in parts:
+                    yield part
             finally:
-                await generator.aclose()
-            return
-        iterator: Iterator[object] = self._function(*args, **kwargs)
+                close = getattr(parts, "aclose", None)
+                if close is not None:
+                    await close()
+        elif isinstance(answer, Iterator):
+            async with aclosing(self._steps(cast("Iterator[object]", answer))) as steps:
+                async for part in steps:
+                    yield part
+        else:
+            yield answer
+
+    async def _steps(self, iterator: Iterator[object]) -> AsyncGenerator[object, None]:
+        is_busy = False
         try:
             while True:
+                is_busy = True
                 with self._working():
-                    answer = await self._threads.call(next, iterator, _END)
-                if answer is _END:
+                    part = await self._threads.call(next, iterator, _END)
+                is_busy = False
+                if part is _END:
                     return
-                yield answer
+                yield part
         finally:
             close = getattr(iterator, "close", None)
-            if close is not None and not getattr(iterator, "gi_running", False):
+            if close is not None and not is_busy:  # a step that was abandoned still goes on
                 await self._threads.call(close)

