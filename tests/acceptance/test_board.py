@@ -179,7 +179,7 @@ async def test_publish_many_commits_all_or_none() -> None:
     async with Flock() as board:
         board.agent("reader").consumes(Order).calls(lambda order: seen.append(order.number))
         with pytest.raises(PublishError):
-            await board.publish_many([Order(number=1), "not a model", Order(number=2)])
+            await board.publish_many([Order(number=1), "not a model", Order(number=2)])  # pyright: ignore[reportArgumentType]
         await board.run_until_idle()
         assert await board.store.list() == []
         assert seen == []

@@ -190,8 +190,8 @@ async def some_of_each(store: BlackboardStore) -> list[Artifact]:
     ("options", "expected"),
     [
         ({}, [0, 1, 2]),
-        ({"type_names": ["A"]}, [0, 2]),
-        ({"type_names": "A"}, [0, 2]),
+        ({"type_names": ["UnitA"]}, [0, 2]),
+        ({"type_names": "UnitA"}, [0, 2]),
         ({"type_names": A}, [0, 2]),
         ({"type_names": [A, "tests.unit.support.B"]}, [0, 1, 2]),
         ({"type_names": []}, []),
@@ -244,7 +244,7 @@ async def test_an_unknown_id_gives_none(store: BlackboardStore, unknown: UUID | 
 
 async def test_types_can_be_asked_for_by_name(store: BlackboardStore) -> None:
     made = await some_of_each(store)
-    assert await store.list_by_type("A") == [made[0], made[2]]
+    assert await store.list_by_type("UnitA") == [made[0], made[2]]
     assert await store.list_by_type("tests.unit.support.B") == [made[1]]
     assert await store.list_by_type(C) == []
     with pytest.raises(TypeRegistryError, match="Unheard"):

@@ -192,7 +192,7 @@ class AgentBuilder:
     @overload
     def publishes(
         self,
-        first: type[BaseModel],
+        first: type[BaseModel] | str,
         second: type[BaseModel] | str,
         /,
         *more: type[BaseModel] | str,
@@ -206,7 +206,7 @@ class AgentBuilder:
         self,
         first: str,
         /,
-        *more: type[BaseModel] | str,
+        *,
         where: Where | None = None,
         validate: Validation | None = None,
         visibility: Visibility | Callable[[Any], Visibility] | None = None,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 from uuid import UUID
+
+from pydantic import BaseModel
 
 from flock.clock import Clock, SystemClock
 from flock.core.agent import Agent
@@ -43,6 +45,9 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span as TraceSpan
 
     from flock.components.orchestrator import OrchestratorComponent
+
+Publishable = BaseModel | Artifact | Mapping[str, Any]
+"""What can be published: a model, an artifact, or a dict with `type`."""
 
 _YIELD_EVERY = 128
 """After how many publishes in a row the event loop gets a turn."""
@@ -230,7 +235,7 @@ class Flock:
 
     async def publish(
         self,
-        obj: object,
+        obj: Publishable,
         *,
         correlation_id: str | None = None,
         partition_key: str | None = None,
@@ -282,7 +287,7 @@ class Flock:
 
     async def publish_many(
         self,
-        objs: Iterable[object],
+        objs: Iterable[Publishable],
         *,
         correlation_id: str | None = None,
         partition_key: str | None = None,
@@ -404,7 +409,7 @@ class Flock:
 
     # --- calling an agent directly ---
 
-    async def arun(self, agent: Agent | AgentBuilder | str, *inputs: object) -> list[Artifact]:
+    async def arun(self, agent: Agent | AgentBuilder | str, *inputs: Publishable) -> list[Artifact]:
         """Run one agent exactly once over these inputs.
 
         Inputs and outputs are committed to the board; whoever else consumes either runs
@@ -421,7 +426,7 @@ class Flock:
         target = self._resolved(agent)
         return await self._calls.arun(target, inputs, await self._admit())
 
-    def run(self, agent: Agent | AgentBuilder | str, *inputs: object) -> list[Artifact]:
+    def run(self, agent: Agent | AgentBuilder | str, *inputs: Publishable) -> list[Artifact]:
         """Do what `arun` does, for synchronous callers, and close the board afterwards.
 
         Raises:
@@ -449,7 +454,7 @@ class Flock:
     async def invoke(
         self,
         agent: Agent | AgentBuilder | str,
-        obj: object,
+        obj: Publishable,
         *,
         publish_outputs: bool = True,
         timeout: Span | None = None,
@@ -475,7 +480,7 @@ class Flock:
         return await self._calls.invoke(target, obj, depth, publish=publish_outputs, timeout=span)
 
     async def stream(
-        self, agent: Agent | AgentBuilder | str, *inputs: object
+        self, agent: Agent | AgentBuilder | str, *inputs: Publishable
     ) -> AsyncGenerator[Artifact, None]:
         """Do what `arun` does, and yield the outputs as they are committed.
 

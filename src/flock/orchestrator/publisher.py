@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel
@@ -75,8 +75,8 @@ class Publisher:
             data = entry.freeze(obj)
         elif isinstance(obj, Artifact):
             return _restamped(obj, correlation_id, partition_key, tags, visibility, depth)
-        elif isinstance(obj, dict):
-            model = _parsed(cast("dict[str, Any]", obj))
+        elif isinstance(obj, Mapping):
+            model = _parsed(dict(cast("Mapping[str, Any]", obj)))
             entry = registry.entry(type(model))
             data = entry.freeze(model)
         else:

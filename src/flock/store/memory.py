@@ -255,7 +255,7 @@ class InMemoryBlackboardStore:
 
     def watch(self, where: FilterConfig | None = None) -> AsyncIterator[Artifact]:
         """Yield artifacts as they are committed, from the call on, until the store closes."""
-        watcher = _Watch(where or _EVERYTHING, len(self._rows), self._first_from)
+        watcher = _Watch(where or _EVERYTHING, self._rows.__len__, self._first_from)
         self._watchers.add(watcher)
         return watcher
 
@@ -329,19 +329,25 @@ class _Watch:
     """One watcher's place on the board: it reads from the store, however slow it is."""
 
     def __init__(
-        self, where: FilterConfig, last: int, read: Callable[[int], Artifact | None]
+        self,
+        where: FilterConfig,
+        count: Callable[[], int],
+        read: Callable[[int], Artifact | None],
     ) -> None:
         self._where = where
-        self._last = last
+        self._count = count
         self._read = read
+        self._last = count()
+        self._end: int | None = None
         self._more = asyncio.Event()
-        self._ended = False
 
     def tell(self) -> None:
         self._more.set()
 
     def end(self) -> None:
-        self._ended = True
+        """Let the iteration end with what is committed by now."""
+        if self._end is None:
+            self._end = self._count()
         self._more.set()
 
     def __aiter__(self) -> Self:
@@ -351,14 +357,14 @@ class _Watch:
         while True:
             self._more.clear()
             artifact = self._read(self._last + 1)
-            if artifact is not None:
-                self._last = max(self._last + 1, artifact.seq)
-                if self._where.admits(artifact):
-                    return artifact
-            elif self._ended:
+            if self._end is not None and (artifact is None or artifact.seq > self._end):
                 raise StopAsyncIteration
-            else:
+            if artifact is None:
                 await self._more.wait()
+                continue
+            self._last = artifact.seq
+            if self._where.admits(artifact):
+                return artifact
 
     async def aclose(self) -> None:
         self.end()

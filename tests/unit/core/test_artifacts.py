@@ -64,7 +64,7 @@ def test_every_access_gives_an_own_copy() -> None:
 
 
 def test_it_can_be_read_as_its_own_type_only() -> None:
-    with pytest.raises(TypeRegistryError, match=r"is a '.*\.A', not a '.*\.B'"):
+    with pytest.raises(TypeRegistryError, match=r"is a '.*\.UnitA', not a '.*\.B'"):
         artifact(A()).as_model(B)
 
 
@@ -178,6 +178,6 @@ def test_replace_is_not_on_the_board() -> None:
 
 def test_its_repr_names_type_content_producer_and_workflow() -> None:
     text = repr(artifact(A(n=5, key="y" * 500), workflow="w", produced_by="amy"))
-    for part in (".A ", '"n":5', "'amy'", "'w'", "..."):
+    for part in (".UnitA ", '"n":5', "'amy'", "'w'", "..."):
         assert part in text
     assert len(text) < 350

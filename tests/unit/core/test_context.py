@@ -1,5 +1,7 @@
 """What a run is given, and what it answers with."""
 
+import asyncio
+
 import pytest
 from pydantic import BaseModel
 
@@ -8,6 +10,7 @@ from flock.core import context as module
 from flock.core.context import Context, EvalInputs, EvalResult
 from flock.core.delivery import Run
 from flock.core.visibility import AgentIdentity
+from flock.errors import EngineError
 from flock.testing import ManualClock
 from tests.unit.support import A, B, C, artifact
 
@@ -157,6 +160,28 @@ async def test_a_step_that_failed_is_taken_again() -> None:
     with pytest.raises(ValueError, match="busy"):
         await context_of(run).step("flaky", flaky)
     assert await context_of(run).step("flaky", flaky) == "done"
+
+
+async def test_a_step_asked_for_by_several_at_once_is_taken_once() -> None:
+    ctx, calls = context_of(run_over(A())), list[int]()
+
+    async def draw() -> int:
+        calls.append(1)
+        await asyncio.sleep(0)
+        return len(calls)
+
+    assert await asyncio.gather(*(ctx.step("draw", draw) for _ in range(3))) == [1, 1, 1]
+
+
+async def test_a_step_that_waits_for_itself_is_an_error() -> None:
+    ctx = context_of(run_over(A()))
+
+    async def outer() -> int:
+        return await ctx.step("same", lambda: 1)
+
+    with pytest.raises(EngineError, match="'same'"):
+        await ctx.step("same", outer)
+    assert await ctx.step("same", lambda: 2) == 2
 
 
 async def test_steps_of_other_runs_are_their_own() -> None:

@@ -21,10 +21,10 @@ def test_an_empty_filter_admits_everything() -> None:
     "options",
     [
         {"type_names": [A]},
-        {"type_names": ["A"]},
-        {"type_names": "tests.unit.support.A"},
+        {"type_names": ["UnitA"]},
+        {"type_names": "tests.unit.support.UnitA"},
         {"type_names": A},
-        {"type_names": {B, "A"}},
+        {"type_names": {B, "UnitA"}},
         {"produced_by": "amy"},
         {"produced_by": ["amy", "bob"]},
         {"correlation_id": "w"},
@@ -99,5 +99,5 @@ def test_positional_and_unknown_arguments_are_refused() -> None:
 
 
 def test_equal_filters_are_equal() -> None:
-    one = FilterConfig(type_names=["A"], tags=["x", "y"])
+    one = FilterConfig(type_names=["UnitA"], tags=["x", "y"])
     assert one == FilterConfig(type_names=[A], tags={"y", "x"})

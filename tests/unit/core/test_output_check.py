@@ -56,7 +56,7 @@ def test_one_group_may_decline_while_another_answers() -> None:
 def test_a_type_that_was_not_declared_fails_and_names_agent_type_and_choices() -> None:
     with pytest.raises(OutputContractError) as caught:
         checked([group((A, 1, 1))], [artifact(C())])
-    for part in ("'amy'", ".C'", ".A;", "publishes()"):
+    for part in ("'amy'", ".C'", ".UnitA;", "publishes()"):
         assert part in str(caught.value)
 
 

@@ -320,6 +320,34 @@ def test_other_parameters_keep_their_defaults() -> None:
     assert call(configured, A(n=2)) == (6, (), "x", {})
 
 
+def test_parameters_that_keep_their_defaults_do_not_shift_the_others() -> None:
+    def shifted(factor: int = 3, a: A | None = None) -> object:
+        return factor, a
+
+    assert call(shifted, A(n=2)) == (3, A(n=2))
+
+
+def test_the_rest_gets_all_that_is_left() -> None:
+    def first(a: A, *rest: A) -> object:
+        return a, rest
+
+    def anything(*models: Any) -> object:
+        return models
+
+    assert call(first, A(n=1), B(n=2), A(n=3)) == (A(n=1), (A(n=3),))
+    assert call(anything, A(n=1), B(n=2)) == (A(n=1), B(n=2))
+
+
+def test_context_inputs_and_artifact_may_be_optional() -> None:
+    def relaxed(
+        ctx: Context | None = None, inputs: EvalInputs | None = None, it: Artifact | None = None
+    ) -> object:
+        return ctx is not None, inputs is not None, it is not None
+
+    assert call(relaxed, A()) == (True, True, True)
+    assert call(relaxed) == (True, True, False)
+
+
 def test_a_missing_input_is_an_error_that_names_parameter_and_inputs() -> None:
     with pytest.raises(EngineError, match=r"'a'; the inputs are: .*\.B"):
         call(takes_model, B())

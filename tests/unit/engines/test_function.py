@@ -91,6 +91,36 @@ async def test_an_unannotated_parameter_gets_the_model_or_the_list(
     assert answer == ([A(n=1)] if is_batch else A(n=1))
 
 
+async def test_an_iterator_that_a_function_returns_is_read_in_threads(pool: ThreadPool) -> None:
+    threads: list[int] = []
+
+    def lazily(n: int) -> Iterator[B]:
+        for i in range(n):
+            threads.append(threading.get_ident())
+            yield B(n=i)
+
+    def lazy(a: A) -> Any:
+        return lazily(a.n)
+
+    async def lazy_too(a: A) -> Any:
+        return lazily(a.n)
+
+    for function in (lazy, lazy_too):
+        assert await Called(pool, function).evaluate(A(n=2)) == [B(n=0), B(n=1)]
+    assert len(threads) == 4
+    assert threading.get_ident() not in threads
+
+
+async def test_an_awaitable_that_a_function_returns_is_awaited(pool: ThreadPool) -> None:
+    async def double(a: A) -> B:
+        return B(n=a.n * 2)
+
+    def plain(a: A) -> Any:
+        return double(a)
+
+    assert await Called(pool, plain).evaluate(A(n=2)) == B(n=4)
+
+
 async def test_a_missing_input_is_an_engine_error(pool: ThreadPool) -> None:
     def needs(a: A) -> None:
         del a
