@@ -6,7 +6,8 @@ block that cannot run has a comment directly before it that says why:
 
     <!-- not run: needs a model's API key -->
 
-Where a block says what it prints (`print(x)  # -> 3`), that is what it prints.
+Where a block says what it prints (`print(x)  # -> 3`), that is what it prints; `# ->` behind
+anything else is a comment.
 
 Examples in docstrings are either such fenced blocks or doctests (`>>>`), which see their
 module's names.
@@ -43,7 +44,7 @@ SOURCES = sorted(
     for source in (ROOT / "src" / "flock").rglob("*.py")
     if EXAMPLE.search(source.read_text(encoding="utf-8"))
 )
-PRINTS = re.compile(r"  # -> (.*)$", re.MULTILINE)
+PRINTS = re.compile(r"^ *print\(.*  # -> (.*)$", re.MULTILINE)
 NOT_RUN = re.compile(r"<!--\s*not run:\s*(?P<reason>\S.*?)\s*-->\s*\Z", re.DOTALL)
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from math import isfinite
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from pydantic import BaseModel
 
 _KINDS: Final[dict[str, type]] = {"str": str, "int": int, "bool": bool, "float": float}
 
-_LONG: Final = 1 << 63
-"""Larger numbers are tried: JSON is not read back beyond some thousand digits."""
+_SHORT: Final = 4096
+"""Longer JSON is tried: numbers of more than some 4,300 digits are not read back."""
 
 _DEFAULTS: Final = {"default", "default_factory", "default_factory_takes_data", "metadata"}
 
@@ -31,27 +30,21 @@ class PlainFields:
     For such a class it is enough to look at the values' types: JSON gives back equal ones.
     """
 
-    __slots__ = ("_fields",)
+    __slots__ = ("_kinds",)
 
-    def __init__(self, fields: dict[str, frozenset[type]]) -> None:
-        self._fields = tuple(fields.items())
+    def __init__(self, kinds: tuple[type, ...]) -> None:
+        self._kinds = kinds
 
-    def holds(self, obj: BaseModel) -> bool:
-        """Return whether an instance is certain to survive; if not, it has to be tried."""
-        values = obj.__dict__
-        if len(values) != len(self._fields) or obj.__pydantic_extra__:
-            return False
-        for name, kinds in self._fields:
-            value: object = values.get(name)
-            kind: type = type(value)
-            if kind not in kinds:
-                return False
-            if kind is int:
-                if not -_LONG < cast("int", value) < _LONG:
-                    return False
-            elif kind is float and not isfinite(cast("float", value)):
-                return False
-        return True
+    def holds(self, obj: BaseModel, data: bytes) -> bool:
+        """Return whether an instance is certain to survive; if not, it has to be tried.
+
+        Args:
+            obj: The instance.
+            data: Its JSON. Too short for a number that would be refused when it is read,
+                and without a `null`, which may stand for a number that is not finite.
+        """
+        kinds = tuple(map(type, obj.__dict__.values()))
+        return kinds == self._kinds and len(data) < _SHORT and b"null" not in data
 
 
 def plain_fields(schema: Any) -> PlainFields | None:  # noqa: ANN401 - a core schema
@@ -72,23 +65,23 @@ def plain_fields(schema: Any) -> PlainFields | None:  # noqa: ANN401 - a core sc
     inner = schema["schema"]
     if inner.get("type") != "model-fields" or inner.get("computed_fields"):
         return None
-    fields: dict[str, frozenset[type]] = {}
-    for name, field in inner["fields"].items():
-        kinds = None if field.get("serialization_exclude") else _kinds(field["schema"])
-        if kinds is None or "serialization_exclude_if" in field:
+    kinds: list[type] = []
+    for field in inner["fields"].values():
+        kind = None if field.get("serialization_exclude") else _kind(field["schema"])
+        if kind is None or "serialization_exclude_if" in field:
             return None
-        fields[name] = kinds
-    return PlainFields(fields)
+        kinds.append(kind)
+    return PlainFields(tuple(kinds))
 
 
-def _kinds(schema: Any) -> frozenset[type] | None:  # noqa: ANN401
+def _kind(schema: Any) -> type | None:  # noqa: ANN401
+    """Return the one type that values of a plain field have, besides None."""
     match schema:
         case {"type": "nullable", "schema": inner, **rest} if not rest.keys() - {"metadata"}:
-            kinds = _kinds(inner)
-            return None if kinds is None else kinds | {type(None)}
+            return _kind(inner)
         case {"type": "default", "schema": inner, **rest} if not rest.keys() - _DEFAULTS:
-            return _kinds(inner)
+            return _kind(inner)
         case {"type": str(kind), **rest} if kind in _KINDS and not rest.keys() - {"metadata"}:
-            return frozenset([_KINDS[kind]])
+            return _KINDS[kind]
         case _:
             return None

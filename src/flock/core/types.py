@@ -84,7 +84,7 @@ class TypeEntry:
         dump, load = self._codec or self._codecs()
         try:
             data = dump.to_json(obj, by_alias=False, round_trip=True, warnings=False)
-            if self._plain is not None and self._plain.holds(obj):
+            if self._plain is not None and self._plain.holds(obj, data):
                 return self._bounded(data)
             fresh: BaseModel = load.validate_json(data, by_alias=False, by_name=True)
             found = difference(obj, fresh)

@@ -27,6 +27,7 @@ from flock.orchestrator.events import (
     RunSucceeded,
 )
 from flock.orchestrator.failures import ComponentFailed, as_run_error, naming
+from flock.orchestrator.job import NO_VARIABLES
 
 if TYPE_CHECKING:
     from flock.core.agent import Agent
@@ -102,7 +103,8 @@ class Attempts:
                 return
             ctx = job.context = context_of(job, agent.identity, self._clock, self._emit_to)
             inside.enter(self._orchestrator, "an agent", job)
-            self._check_limits(job, agent)
+            if agent.timeout is not None or job.call is not None or job.depth > self._max_depth:
+                self._check_limits(job, agent)
             if is_heard:
                 self._tell_started(job)
             if self._components.attends_runs and not await self._attended(job, agent):
@@ -378,6 +380,7 @@ class Attempts:
         self._rest(job)
         job.state = "ended"
         job.task = None
+        job.variables = NO_VARIABLES  # they know of the job: no reference cycle keeps it
         if self.on_run_end is not None:
             self.on_run_end()
         self._idle.end(job.correlation_id)

@@ -94,6 +94,15 @@ class Flock:
             if limit is not None and (type(limit) is not int or limit < 1):
                 msg = f"{what} must be a whole number from 1, not {limit!r}"
                 raise DeclarationError(msg)
+        for given, what, kind, is_right in (
+            (model, "model", "a model string", isinstance(model, str)),
+            (store, "store", "a store object", hasattr(store, "commit") or isinstance(store, str)),
+            (clock, "clock", "a Clock", hasattr(clock, "call_at")),
+            (context_provider, "context_provider", "an async callable", callable(context_provider)),
+        ):
+            if given is not None and (isinstance(given, type) or not is_right):
+                msg = f"{what} takes {kind}, not {given!r}"
+                raise DeclarationError(msg)
         if isinstance(store, str):
             msg = (
                 f"the store {store!r} comes with a later version; leave it out to keep the board "
@@ -327,7 +336,7 @@ class Flock:
         opening = self._opening
         return (
             self._published_in_a_row < _YIELD_EVERY
-            and self._idle.pressure < self._max_pending
+            and self._idle.total + self._idle.reserved < self._max_pending
             and opening.loop is asyncio.get_running_loop()
             and opening.state == "open"
             and opening.is_settled

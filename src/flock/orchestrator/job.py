@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextvars import Context as Variables
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from flock.orchestrator.lifecycle_manager import Deadline
 
 _NOTHING: Final[list[Artifact]] = []
+
+NO_VARIABLES: Final = Variables()
+"""Context variables of a run that has ended."""
 
 Ending = Literal["timeout", "cancel", "shutdown"]
 

@@ -9,10 +9,19 @@ from pydantic import BaseModel
 
 from flock.clock import Clock
 from flock.core.agent import failure_of
-from flock.core.artifacts import EXTERNAL, Artifact, new_key, seal
+from flock.core.artifacts import (
+    EXTERNAL,
+    NO_TAGS,
+    Artifact,
+    checked_identifier,
+    checked_tags,
+    checked_visibility,
+    new_key,
+    seal,
+)
 from flock.core.lifecycle import label_of
 from flock.core.types import registry
-from flock.core.visibility import PUBLIC, Visibility, as_public
+from flock.core.visibility import PUBLIC, Visibility
 from flock.errors import PublishError, TypeRegistryError
 from flock.orchestrator.events import ArtifactPublished, EventBus
 from flock.orchestrator.failures import shown
@@ -23,8 +32,6 @@ if TYPE_CHECKING:
     from flock.orchestrator.component_runner import ComponentRunner
     from flock.orchestrator.matcher import Matcher
     from flock.store.protocol import DeadLetter
-
-NO_TAGS = frozenset[str]()
 
 
 class Publisher:
@@ -86,7 +93,7 @@ class Publisher:
             )
             raise PublishError(msg)
         if correlation_id is not None:
-            correlation_id = _identifier(correlation_id)
+            correlation_id = checked_identifier(correlation_id)
         now = self._now()
         key = new_key(now)
         return seal(
@@ -96,8 +103,8 @@ class Publisher:
             EXTERNAL,
             correlation_id or f"{key:032x}",
             partition_key,
-            _tags(tags) if tags else NO_TAGS,
-            PUBLIC if visibility is None else _checked_visibility(visibility),
+            checked_tags(tags) if tags else NO_TAGS,
+            PUBLIC if visibility is None else checked_visibility(visibility),
             now,
             (),
             depth,
@@ -265,34 +272,8 @@ def _restamped(
     if is_as_wanted and not artifact.seq and depth <= artifact.depth:
         return artifact
     return artifact.replace(
-        tags=artifact.tags | _tags(tags),
+        tags=artifact.tags | checked_tags(tags),
         visibility=visibility,
         partition_key=partition_key,
         depth=max(depth, artifact.depth),
     )
-
-
-def _tags(tags: Iterable[str]) -> frozenset[str]:
-    found = frozenset([tags] if isinstance(tags, str) else tags)
-    if not all(isinstance(tag, str) for tag in found):
-        msg = f"tags are words, not {tags!r}"
-        raise PublishError(msg)
-    return found
-
-
-def _identifier(value: object) -> str:
-    text = str(value)
-    if not text:
-        msg = "a correlation_id must not be empty; leave it out to start a workflow of its own"
-        raise PublishError(msg)
-    return text
-
-
-def _checked_visibility(visibility: object) -> Visibility:
-    if not hasattr(visibility, "delay_for"):
-        msg = (
-            "visibility takes a Visibility such as PrivateVisibility(agents={...}), not "
-            f"{visibility!r}"
-        )
-        raise PublishError(msg)
-    return as_public(cast("Visibility", visibility))

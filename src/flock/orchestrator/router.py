@@ -88,8 +88,13 @@ class Router:
                 self._wait_until_open(delivery)
             elif asks:
                 self._ask_later(delivery)
-            else:
+            elif delivery.subscription.is_gated:
                 self._go_on(delivery)
+            else:  # what most deliveries are
+                agent = self._agent_of(delivery.agent)
+                if agent is not None:
+                    artifacts = [delivery.artifact]
+                    self._scheduler.submit(agent, delivery.subscription, (delivery,), artifacts)
 
     def _go_on(self, delivery: Delivery) -> None:
         agent = self._agent_of(delivery.agent)

@@ -322,8 +322,9 @@ class Scheduler:
         assert self._loop is not None
         job.attempt += 1
         job.state = "running"
+        variables = job.variables if job.attempt == 1 else job.variables.copy()
         task = job.task = self._loop.create_task(
-            self._attempts.run_agent_task(job), context=job.variables.copy()
+            self._attempts.run_agent_task(job), context=variables
         )
         return task
 
