@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from pydantic import BaseModel
 
@@ -267,8 +267,9 @@ class Agent:
         self, ctx: Context, artifacts: list[Artifact], answer: object
     ) -> list[Artifact]:
         """Check the answer of an agent of one engine, one group and no hooks: most agents."""
-        if isinstance(answer, BaseModel):
-            made = self._draft(answer, ctx)
+        entry = registry.entry_of(answer)
+        if entry is not None:
+            made = self._draft(cast("BaseModel", answer), ctx, entry)
             if made.entry is self._only_entry:
                 return [made]
             results = [made]
@@ -405,11 +406,13 @@ class Agent:
             msg = f"agent {self.name!r}: {error}"
             raise OutputContractError(msg) from None
         return EvalResult(
-            artifacts=[m if isinstance(m, Artifact) else self._draft(m, ctx) for m in models]
+            artifacts=[
+                m if isinstance(m, Artifact) else self._draft(m, ctx, registry.entry(type(m)))
+                for m in models
+            ]
         )
 
-    def _draft(self, obj: BaseModel, ctx: Context) -> Artifact:
-        entry = registry.entry(type(obj))
+    def _draft(self, obj: BaseModel, ctx: Context, entry: TypeEntry) -> Artifact:
         data = entry.freeze(obj)
         now = ctx.clock.time()
         return seal(

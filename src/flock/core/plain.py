@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pydantic import BaseModel
-
 _KINDS: Final[dict[str, type]] = {"str": str, "int": int, "bool": bool, "float": float}
 
-_SHORT: Final = 4096
+SHORT: Final = 4096
 """Longer JSON is tried: numbers of more than some 4,300 digits are not read back."""
 
 _DEFAULTS: Final = {"default", "default_factory", "default_factory_takes_data", "metadata"}
@@ -24,31 +22,12 @@ _HARMLESS_CONFIG: Final = {
 }
 
 
-class PlainFields:
-    """The fields of a model class that has only unconstrained texts, numbers and booleans.
+def plain_kinds(schema: Any) -> tuple[type, ...] | None:  # noqa: ANN401 - a core schema
+    """Return the types of a model's fields if all of them are plain, else None.
 
-    For such a class it is enough to look at the values' types: JSON gives back equal ones.
-    """
-
-    __slots__ = ("_kinds",)
-
-    def __init__(self, kinds: tuple[type, ...]) -> None:
-        self._kinds = kinds
-
-    def holds(self, obj: BaseModel, data: bytes) -> bool:
-        """Return whether an instance is certain to survive; if not, it has to be tried.
-
-        Args:
-            obj: The instance.
-            data: Its JSON. Too short for a number that would be refused when it is read,
-                and without a `null`, which may stand for a number that is not finite.
-        """
-        kinds = tuple(map(type, obj.__dict__.values()))
-        return kinds == self._kinds and len(data) < _SHORT and b"null" not in data
-
-
-def plain_fields(schema: Any) -> PlainFields | None:  # noqa: ANN401 - a core schema
-    """Return the fields of a model's core schema if all of them are plain, else None.
+    Plain are unconstrained texts, numbers and booleans. When the values of an instance
+    have just these types, and its JSON is short (`SHORT`) and holds no `null`, which may
+    stand for a number that is not finite, then JSON gives back equal values.
 
     Anything that is not known to be harmless, such as a constraint, a validator, a
     serializer or a nested model, makes the class not plain.
@@ -71,7 +50,7 @@ def plain_fields(schema: Any) -> PlainFields | None:  # noqa: ANN401 - a core sc
         if kind is None or "serialization_exclude_if" in field:
             return None
         kinds.append(kind)
-    return PlainFields(tuple(kinds))
+    return tuple(kinds)
 
 
 def _kind(schema: Any) -> type | None:  # noqa: ANN401

@@ -35,8 +35,9 @@ class Slots:
 
     def give(self) -> None:
         """Give a slot back: to the first waiter, if there is one."""
-        while self._waiters:
-            waiter = self._waiters.popleft()
+        waiters = self._waiters
+        while waiters:
+            waiter = waiters.popleft()
             if not waiter.done():
                 waiter.set_result(None)
                 return

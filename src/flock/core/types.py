@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError, SchemaSerializer, SchemaValidator
 
-from flock.core.plain import PlainFields, plain_fields
+from flock.core.plain import SHORT, plain_kinds
 from flock.core.survival import difference
 from flock.errors import FlockError, PublishError, TypeRegistryError, UpcastError
 
@@ -50,7 +50,7 @@ class TypeEntry:
         self.version = version
         self.successor: TypeEntry | None = None
         self._codec: _Codec | None = None
-        self._plain: PlainFields | None = None
+        self._plain: tuple[type, ...] | None = None
 
     def __repr__(self) -> str:
         return f"TypeEntry({self.name!r}, version={self.version})"
@@ -60,7 +60,7 @@ class TypeEntry:
             if not self.cls.__pydantic_complete__:
                 self.cls.model_rebuild()
             schema: Any = self.cls.__pydantic_core_schema__
-            self._plain = plain_fields(schema)
+            self._plain = plain_kinds(schema)
             if _mentions_bytes(schema):
                 safe = _with_safe_bytes(schema)
                 self._codec = (
@@ -83,9 +83,11 @@ class TypeEntry:
         """
         dump, load = self._codec or self._codecs()
         try:
+            if tuple(map(type, obj.__dict__.values())) == self._plain:
+                data = dump.to_json(obj)
+                if len(data) < SHORT and b"null" not in data:
+                    return data
             data = dump.to_json(obj, by_alias=False, round_trip=True, warnings=False)
-            if self._plain is not None and self._plain.holds(obj, data):
-                return self._bounded(data)
             fresh: BaseModel = load.validate_json(data, by_alias=False, by_name=True)
             found = difference(obj, fresh)
         except (PydanticSerializationError, ValidationError, UnicodeError) as error:
@@ -191,6 +193,14 @@ class TypeRegistry:
         if entry is not None and entry.cls is cls:  # not one inherited from a parent
             return entry
         return self.register(cls)
+
+    def entry_of(self, obj: object) -> TypeEntry | None:
+        """Return the entry of an object's class, or None if it is no Pydantic model."""
+        kind: type = type(obj)
+        entry: TypeEntry | None = getattr(kind, _MARK, None)
+        if entry is not None and entry.cls is kind:  # before `isinstance`, which is slow here
+            return entry
+        return self.entry(kind) if isinstance(obj, BaseModel) else None
 
     def register(
         self, cls: type[BaseModel], *, name: str | None = None, version: int = 1

@@ -18,7 +18,7 @@ from flock.core.context import ContextProvider
 from flock.core.lifecycle import Engine
 from flock.core.spans import Span, seconds
 from flock.core.visibility import Visibility
-from flock.engines.dspy import DSPyEngine
+from flock.engines.dspy import OFFLINE_MODEL, DSPyEngine
 from flock.engines.function import FunctionEngine
 from flock.errors import (
     DeclarationError,
@@ -238,6 +238,12 @@ class Flock:
                 "add calls(fn), with_engines(), or Flock(model)"
             )
             raise DeclarationError(msg)
+        if self.model != OFFLINE_MODEL:
+            msg = (
+                f"agent {agent.name!r} asks for the model {self.model!r}, and this version only "
+                f"has {OFFLINE_MODEL!r}; compute the agent with calls(fn) or with_engines()"
+            )
+            raise NotYetAvailable(msg)
         return DSPyEngine(self.model)
 
     # --- publishing ---

@@ -146,7 +146,8 @@ class Gathering:
             deliveries = group.deliveries
             self._idle.waiting -= len(deliveries)
             self._complete(gate, deliveries)
-        self._watch_window(gate, join)
+        if gate.window_deadline is None:
+            self._watch_window(gate, join)
 
     def _complete(self, gate: Gate, group: list[Delivery]) -> None:
         """Take a complete group on: to its predicates, its batch, its run."""
@@ -170,10 +171,12 @@ class Gathering:
             return
         self._idle.waiting += len(group)
         self._tell_waiting(group[-1])
-        filled = batch.add(group, max(delivery.arrived for delivery in group))
+        first, *others = group
+        time = max(first.arrived, *(d.arrived for d in others)) if others else first.arrived
+        filled = batch.add(group, time)
         if filled is not None:
             self._flush(gate, filled, "size")
-        else:
+        elif gate.batch_deadline is None:
             self._watch_batch(gate, batch)
 
     def _run(self, gate: Gate, group: list[Delivery], *, is_batch: bool) -> None:

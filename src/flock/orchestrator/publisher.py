@@ -77,9 +77,9 @@ class Publisher:
             PublishError: It cannot be one, or would not survive being stored.
             TypeRegistryError: Its type is unknown or ambiguous.
         """
-        if isinstance(obj, BaseModel):
-            entry = registry.entry(type(obj))
-            data = entry.freeze(obj)
+        entry = registry.entry_of(obj)
+        if entry is not None:
+            data = entry.freeze(cast("BaseModel", obj))
         elif isinstance(obj, Artifact):
             return _restamped(obj, correlation_id, partition_key, tags, visibility, depth)
         elif isinstance(obj, Mapping):

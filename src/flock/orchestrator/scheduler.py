@@ -63,6 +63,7 @@ class Scheduler:
         self._is_stopped = False
         self._jobs: dict[Job, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._has_task_factory = False
         attempts.end = self.end
         attempts.enqueue = self.enqueue
         attempts.free = self.free
@@ -73,6 +74,7 @@ class Scheduler:
     def start(self) -> None:
         """Begin on the running event loop."""
         self._loop = asyncio.get_running_loop()
+        self._has_task_factory = self._loop.get_task_factory() is not None
         self._is_stopped = self._attempts.is_stopped = False
         self._is_pump_due = False
         self._run_keys = itertools.count(_random.getrandbits(127))
@@ -267,7 +269,7 @@ class Scheduler:
         ):
             return  # it had its caller's slot, or one of a board that was closed since
         lane.slots.give()
-        self._board.give()
+        self._board.used -= 1
         if lane.offered is None and lane.ready.first:
             self._offer(lane)
         if self._offers and not self._is_pump_due:
@@ -323,9 +325,12 @@ class Scheduler:
         job.attempt += 1
         job.state = "running"
         variables = job.variables if job.attempt == 1 else job.variables.copy()
-        task = job.task = self._loop.create_task(
-            self._attempts.run_agent_task(job), context=variables
-        )
+        work = self._attempts.run_agent_task(job)
+        if self._has_task_factory:
+            task = self._loop.create_task(work, context=variables)
+        else:  # what `create_task` does then, without its detours
+            task = asyncio.Task(work, loop=self._loop, context=variables)
+        job.task = task
         return task
 
 

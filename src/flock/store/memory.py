@@ -45,7 +45,6 @@ class InMemoryBlackboardStore:
 
     def __init__(self) -> None:
         self._rows: Chunks[Row | None] = Chunks()
-        self._count = 0
         self._seq_by_key: dict[int, int] = {}
         self._by_type: dict[str, array[int]] = {}
         self._last_of_workflow: dict[str, int] = {}
@@ -56,9 +55,10 @@ class InMemoryBlackboardStore:
         self._indexed = 0
         self._dead: dict[UUID, DeadLetter] = {}
         self._watchers: weakref.WeakSet[_Watch] = weakref.WeakSet()
+        self._is_watched = False
 
     def __repr__(self) -> str:
-        return f"InMemoryBlackboardStore({self._count} artifacts, {len(self._open)} open)"
+        return f"InMemoryBlackboardStore({len(self._seq_by_key)} artifacts, {len(self._open)} open)"
 
     async def open(self) -> None:
         """Do nothing: memory is always open."""
@@ -93,9 +93,10 @@ class InMemoryBlackboardStore:
         if commit.redriven is not None:
             del self._dead[commit.redriven]
         commit.is_done = True
-        if self._watchers:
+        if self._is_watched:
             for watcher in list(self._watchers):
                 watcher.tell()
+            self._is_watched = bool(self._watchers)
 
     def _add(self, artifacts: Sequence[Artifact]) -> None:
         known = self._seq_by_key
@@ -119,7 +120,6 @@ class InMemoryBlackboardStore:
                 self._by_type[artifact.entry.name].append(seq)
             except KeyError:
                 self._by_type[artifact.entry.name] = array("q", (seq,))
-        self._count += len(artifacts)
 
     async def open_deliveries(self) -> builtins.list[Delivery]:
         """Return what is still open, in board order."""
@@ -238,7 +238,6 @@ class InMemoryBlackboardStore:
         for key in doomed:
             del self._seq_by_key[key]
         self._rows.replace({seq - 1: None for seq in doomed.values()})
-        self._count -= len(doomed)
         gone = set(doomed.values())
         for name, seqs in self._by_type.items():
             self._by_type[name] = array("q", (seq for seq in seqs if seq not in gone))
@@ -257,6 +256,7 @@ class InMemoryBlackboardStore:
         """Yield artifacts as they are committed, from the call on, until the store closes."""
         watcher = _Watch(where or _EVERYTHING, self._rows.__len__, self._first_from)
         self._watchers.add(watcher)
+        self._is_watched = True
         return watcher
 
     def _candidates(self, where: FilterConfig) -> tuple[Sequence[int], bool]:
@@ -273,8 +273,8 @@ class InMemoryBlackboardStore:
         return self._everything(), is_exact
 
     def _everything(self) -> Sequence[int]:
-        if self._count == len(self._rows):
-            return range(1, self._count + 1)
+        if len(self._seq_by_key) == len(self._rows):
+            return range(1, len(self._rows) + 1)
         return [*self._seq_by_key.values()]
 
     def _candidates_are_exact(self, where: FilterConfig) -> bool:

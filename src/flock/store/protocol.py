@@ -57,7 +57,7 @@ class Commit:
         self.is_done = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class DeadLetter:
     """A run that failed for good, with the inputs it could not use.
 
@@ -74,6 +74,13 @@ class DeadLetter:
     error_type: str
     error_message: str
     created: float
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(artifact.type for artifact in self.run.artifacts)
+        return (
+            f"DeadLetter({self.agent!r} over {inputs}: {self.error_type}: "
+            f"{self.error_message[:200]!r}, attempt={self.attempt}, id={str(self.id)!r})"
+        )
 
     @property
     def agent(self) -> str:

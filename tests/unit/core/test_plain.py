@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from flock.core.plain import plain_fields
+from flock.core.plain import plain_kinds
 from flock.core.types import TypeEntry
 from flock.errors import PublishError
 
@@ -234,4 +234,4 @@ def test_missing_and_added_attributes_are_seen() -> None:
 
 @pytest.mark.parametrize("cls", [Plain, Frozen])
 def test_usual_models_go_the_short_way(cls: type[BaseModel]) -> None:
-    assert plain_fields(cls.__pydantic_core_schema__) is not None
+    assert plain_kinds(cls.__pydantic_core_schema__) is not None

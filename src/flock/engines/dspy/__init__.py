@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from flock.engines.dspy.engine import DSPyEngine
+from flock.engines.dspy.engine import OFFLINE_MODEL, DSPyEngine
 
-__all__ = ["DSPyEngine"]
+__all__ = ["OFFLINE_MODEL", "DSPyEngine"]
