@@ -42,9 +42,10 @@ class Group:
 class _Key:
     """The open groups of one key, oldest first; each type fills them in order."""
 
-    __slots__ = ("base", "filled", "groups")
+    __slots__ = ("base", "filled", "groups", "key")
 
-    def __init__(self, names: list[str]) -> None:
+    def __init__(self, key: Hashable, names: list[str]) -> None:
+        self.key = key
         self.groups: list[Group] = []  # nearly always one
         self.base = 0
         self.filled = dict.fromkeys(names, 0)
@@ -100,7 +101,7 @@ class Join:
         places = self._places[name]
         held = self._keys.get(key)
         if held is None:
-            held = self._keys[key] = _Key(list(self._places))
+            held = self._keys[key] = _Key(key, list(self._places))
         position, place = divmod(held.filled[name], len(places))
         held.filled[name] += 1
         index = position - held.base
@@ -195,7 +196,7 @@ class Join:
                 self._over += 1
                 held.groups.remove(group)
         if not held.groups:
-            del self._keys[next(k for k, v in self._keys.items() if v is held)]
+            del self._keys[held.key]
 
     def _is_past(self, group: Group, now: float, *, inclusive: bool) -> bool:
         if self._window_count is not None:
