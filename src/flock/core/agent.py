@@ -31,8 +31,8 @@ logger = logging.getLogger(__name__)
 DEFAULT_CONCURRENCY: Final = 16
 NO_TAGS: Final = frozenset[str]()
 
-Commit = Callable[[list[Artifact]], Awaitable[list[Artifact]]]
-"""Puts outputs on the board, all or none, and returns them as they lie there."""
+Commit = Callable[[Context, list[Artifact]], Awaitable[list[Artifact]]]
+"""Puts a run's outputs on the board, all or none, and returns them as they lie there."""
 
 
 class Agent:
@@ -168,9 +168,9 @@ class Agent:
             if not self._is_resolved:
                 self.resolve()
             if self._is_bare and commit is not None and ctx.load_history is None:
-                inputs = EvalInputs(artifacts)
+                inputs = EvalInputs(artifacts, {})
                 answer = await self._chain[0].evaluate(self, ctx, inputs, self._only_group)
-                return await commit(self._bare_outputs(ctx, artifacts, answer))
+                return await commit(ctx, self._bare_outputs(ctx, artifacts, answer))
             return await self._stages(ctx, artifacts, commit)
         except BaseException as error:
             failure = ctx.ended_by if isinstance(error, asyncio.CancelledError) else None
@@ -195,11 +195,11 @@ class Agent:
         if self.streams:
             async with aclosing(self._stream_checked(ctx, inputs, artifacts)) as outputs:
                 async for output in outputs:
-                    for artifact in await commit([output]):
+                    for artifact in await commit(ctx, [output]):
                         await self._run_post_publish(ctx, artifact)
                         committed.append(artifact)
             return committed
-        committed = await commit(await self._evaluate_checked(ctx, inputs, artifacts))
+        committed = await commit(ctx, await self._evaluate_checked(ctx, inputs, artifacts))
         for artifact in committed:
             await self._run_post_publish(ctx, artifact)
         return committed

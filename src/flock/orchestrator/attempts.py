@@ -6,12 +6,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from flock.clock import Clock, as_datetime
 from flock.core.agent import failure_of
 from flock.core.artifacts import Artifact
-from flock.core.context import context_of
+from flock.core.context import Context, context_of
 from flock.core.lifecycle import label_of
 from flock.core.system import WorkflowError
 from flock.core.types import registry
@@ -112,10 +112,10 @@ class Attempts:
             if agent.reads_history:
                 ctx.load_history = partial(self._load_history, job)
             if agent.streams:
-                await agent.live(ctx, job.artifacts, partial(self._commit_part, job))
-                await self._commit(job, [])
+                await agent.live(ctx, job.artifacts, self._commit_part)
+                await self._commit_run(ctx, [])
             else:
-                await agent.live(ctx, job.artifacts, partial(self._commit, job))
+                await agent.live(ctx, job.artifacts, self._commit_run)
             self._succeeded(job, started)
         except asyncio.CancelledError as error:
             await self._cancelled(job, error, started)
@@ -194,8 +194,9 @@ class Attempts:
 
     # --- commit ---
 
-    async def _commit(self, job: Job, outputs: list[Artifact]) -> list[Artifact]:
+    async def _commit_run(self, ctx: Context, outputs: list[Artifact]) -> list[Artifact]:
         """Commit a run's outputs and close its deliveries."""
+        job = cast("Job", ctx.run)
         if job.ending is not None:
             raise asyncio.CancelledError
         if not job.lane.agent.streams:
@@ -213,10 +214,11 @@ class Attempts:
             job.deadline = None
         return outputs
 
-    async def _commit_part(self, job: Job, outputs: list[Artifact]) -> list[Artifact]:
+    async def _commit_part(self, ctx: Context, outputs: list[Artifact]) -> list[Artifact]:
         """Commit one output of a stream, unless an earlier attempt did."""
-        ctx, call = job.context, job.call
-        if job.ending is not None or ctx is None:
+        job = cast("Job", ctx.run)
+        call = job.call
+        if job.ending is not None:
             raise asyncio.CancelledError
         place = ctx.emitted
         ctx.emitted += 1

@@ -62,7 +62,7 @@ class Deadlines:
     def count_cancelled(self) -> None:
         """Note that one was called off, and drop those when they are most of what is kept."""
         self._cancelled += 1
-        if self._cancelled > 64 and self._cancelled * 2 > len(self._heap):
+        if self._cancelled > 16 and self._cancelled * 2 > len(self._heap):
             self._heap = [entry for entry in self._heap if entry[2].action is not None]
             heapq.heapify(self._heap)
             self._cancelled = 0

@@ -139,7 +139,7 @@ class Join:
                 expired.append(group)
             self._by_age.popleft()
             self._over -= 1
-        if self._over > 64 and self._over * 2 > len(self._by_age):
+        if self._over > 16 and self._over * 2 > len(self._by_age):
             self._by_age = deque(group for group in self._by_age if not group.is_over)
             self._over = 0
         return expired
