@@ -247,9 +247,15 @@ class Agent:
                 else:
                     for output in await self._evaluate_checked(ctx, inputs, artifacts):
                         yield output
-            except Exception as error:
-                await self._run_error(ctx, error)
-                raise
+            except GeneratorExit:
+                raise  # the caller has enough
+            except BaseException as error:
+                failure = failure_of(error, f"agent {self.name!r}")
+                if failure is not None:
+                    await self._run_error(ctx, failure)
+                if failure is None or failure is error:
+                    raise
+                raise failure from error
             finally:
                 await self._run_terminate(ctx)
 
