@@ -53,6 +53,32 @@ class EngineError(RunError):
     """An engine could not produce an answer."""
 
 
+class RateLimited(EngineError):
+    """A model's provider asked to wait.
+
+    Attributes:
+        retry_after: Seconds to wait, where the provider said so.
+    """
+
+    retry_after: float | None = None
+
+
+class ModelUnavailable(EngineError, ConnectionError):
+    """A model could not be reached, or failed on its own side: asking again may help."""
+
+
+class ContextOverflow(EngineError):
+    """A prompt is longer than the model can read."""
+
+
+class ModelRefused(EngineError):
+    """A model, or its provider's filter, refused to answer."""
+
+
+class BudgetExceeded(RunError):
+    """A model call or run would take more than a budget allows, and was not made."""
+
+
 class OutputContractError(RunError, ValueError):
     """A run returned types, counts or values that its agent did not declare."""
 

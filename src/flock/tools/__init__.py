@@ -1,0 +1,1 @@
+"""Functions and servers that a model may call while it answers."""
