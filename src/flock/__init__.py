@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from flock.core.artifacts import Artifact
     from flock.core.builder import AgentBuilder
     from flock.core.context import Context, ContextProvider, ContextRequest, EvalInputs, EvalResult
+    from flock.core.deltas import ModelCalled, PartialOutput, Token, ToolCalled
     from flock.core.filters import FilterConfig
     from flock.core.outputs import OutputGroup, OutputSpec
     from flock.core.retry import Backoff
     from flock.core.subscription import BatchSpec, JoinSpec, Subscription
     from flock.core.system import GroupExpired, WorkflowError
     from flock.core.types import flock_type, upcasts
+    from flock.core.usage import Usage
     from flock.core.visibility import (
         AfterVisibility,
         AgentIdentity,
@@ -37,17 +39,22 @@ if TYPE_CHECKING:
         Visibility,
     )
     from flock.engines.base import EngineComponent
-    from flock.engines.dspy import DSPyEngine
+    from flock.engines.chat import ChatAnswer, ChatModel, ChatRequest, ToolRequest
+    from flock.engines.dspy import DSPyEngine, Patience
     from flock.errors import (
+        ContextOverflow,
         DeclarationError,
         EngineError,
         FlockError,
         LoopLimitExceeded,
+        ModelRefused,
+        ModelUnavailable,
         NotFound,
         NotIdle,
         NotYetAvailable,
         OutputContractError,
         PublishError,
+        RateLimited,
         RunError,
         RunTimeout,
         SchemaTooNew,
@@ -103,10 +110,14 @@ __all__ = [
     "BatchSpec",
     "BlackboardStore",
     "BoardIdle",
+    "ChatAnswer",
+    "ChatModel",
+    "ChatRequest",
     "Clock",
     "CollectionResult",
     "ConsumptionRecord",
     "Context",
+    "ContextOverflow",
     "ContextProvider",
     "ContextRequest",
     "DSPyEngine",
@@ -132,6 +143,9 @@ __all__ = [
     "JoinSpec",
     "LabelledVisibility",
     "LoopLimitExceeded",
+    "ModelCalled",
+    "ModelRefused",
+    "ModelUnavailable",
     "NotFound",
     "NotIdle",
     "NotYetAvailable",
@@ -139,9 +153,12 @@ __all__ = [
     "OutputContractError",
     "OutputGroup",
     "OutputSpec",
+    "PartialOutput",
+    "Patience",
     "PrivateVisibility",
     "PublicVisibility",
     "PublishError",
+    "RateLimited",
     "RunCancelled",
     "RunEmitted",
     "RunError",
@@ -158,8 +175,12 @@ __all__ = [
     "Subscription",
     "SystemClock",
     "TenantVisibility",
+    "Token",
+    "ToolCalled",
+    "ToolRequest",
     "TypeRegistryError",
     "UpcastError",
+    "Usage",
     "Visibility",
     "WorkflowError",
     "WorkflowIdle",
@@ -189,6 +210,12 @@ _MODULES = {
         "EvalInputs",
         "EvalResult",
     ),
+    "flock.core.deltas": (
+        "ModelCalled",
+        "PartialOutput",
+        "Token",
+        "ToolCalled",
+    ),
     "flock.core.filters": ("FilterConfig",),
     "flock.core.outputs": (
         "OutputGroup",
@@ -208,6 +235,7 @@ _MODULES = {
         "flock_type",
         "upcasts",
     ),
+    "flock.core.usage": ("Usage",),
     "flock.core.visibility": (
         "AfterVisibility",
         "AgentIdentity",
@@ -218,17 +246,30 @@ _MODULES = {
         "Visibility",
     ),
     "flock.engines.base": ("EngineComponent",),
-    "flock.engines.dspy": ("DSPyEngine",),
+    "flock.engines.chat": (
+        "ChatAnswer",
+        "ChatModel",
+        "ChatRequest",
+        "ToolRequest",
+    ),
+    "flock.engines.dspy": (
+        "DSPyEngine",
+        "Patience",
+    ),
     "flock.errors": (
+        "ContextOverflow",
         "DeclarationError",
         "EngineError",
         "FlockError",
         "LoopLimitExceeded",
+        "ModelRefused",
+        "ModelUnavailable",
         "NotFound",
         "NotIdle",
         "NotYetAvailable",
         "OutputContractError",
         "PublishError",
+        "RateLimited",
         "RunError",
         "RunTimeout",
         "SchemaTooNew",

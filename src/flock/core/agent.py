@@ -114,6 +114,16 @@ class Agent:
         """How many of its runs may go on at once."""
         return self._semaphore.limit
 
+    @property
+    def chain(self) -> tuple[Engine, ...]:
+        """The engines of a run in their order, also the one made of a function or a model.
+
+        Raises:
+            DeclarationError: Nothing computes the agent.
+        """
+        self._resolve_engines()
+        return self._chain
+
     def changed(self) -> None:
         """Forget what was derived from the declaration, since it changed."""
         self._is_resolved = False

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from flock.core.delivery import Run
     from flock.core.filters import FilterConfig
+    from flock.core.usage import Usage
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -141,6 +142,8 @@ class Context:
         trigger_type: What started the run: `"artifact"`, `"direct"` or `"schedule"`.
         fire_time: When its schedule fired; None without a schedule.
         clock: The board's clock.
+        model_calls: How often this attempt has asked a model so far.
+        usage: What the model calls of this attempt took, by model; None before the first.
     """
 
     __slots__ = (
@@ -154,13 +157,16 @@ class Context:
         "emitted",
         "ended_by",
         "fire_time",
+        "hears",
         "is_batch",
         "load_history",
+        "model_calls",
         "parent_keys",
         "run",
         "state",
         "trigger_type",
         "turns",
+        "usage",
     )
 
     def __init__(
@@ -191,6 +197,14 @@ class Context:
         self.ended_by: Exception | None = None
         self.emitted = 0
         self.turns: dict[str, Slots] | None = None
+        self.hears: Callable[[], bool] | None = None
+        self.model_calls = 0
+        self.usage: dict[str, Usage] | None = None
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody listens to what is emitted; ask before making something costly."""
+        return self.hears is not None and self.hears()
 
     @property
     def run_id(self) -> str:
@@ -251,6 +265,18 @@ class Context:
         if self.emit_to is not None and self.run is not None:
             self.emit_to(self.run, delta)
 
+    def charge(self, model: str, usage: Usage) -> None:
+        """Add what a model call took to the usage of this attempt.
+
+        Args:
+            model: The model string.
+            usage: What the call took.
+        """
+        if self.usage is None:
+            self.usage = {}
+        before = self.usage.get(model)
+        self.usage[model] = usage if before is None else before + usage
+
 
 async def _called(fn: Callable[..., T | Awaitable[T]], args: tuple[object, ...]) -> T:
     value = fn(*args)
@@ -271,11 +297,15 @@ def context_of(
     agent_identity: AgentIdentity,
     clock: Clock,
     emit_to: Callable[[Run, object], None],
+    hears: Callable[[], bool],
 ) -> Context:
     """Make the context of an attempt of a run; for the scheduler, once per attempt."""
     ctx = Context.__new__(Context)
     ctx.run = run
     ctx.emit_to = emit_to
+    ctx.hears = hears
+    ctx.model_calls = 0
+    ctx.usage = None
     ctx.correlation_id = run.correlation_id
     ctx.attempt = run.attempt
     ctx.agent_identity = agent_identity

@@ -91,6 +91,7 @@ class Attempts:
         self.is_stopped = False
         self.is_torn_down = lifecycle.is_torn_down
         self._emit_to = self._emit
+        self._hears = self._is_heard
 
     async def run_agent_task(self, job: Job) -> None:
         """Carry out one attempt, from its first hook to its commit; never raises."""
@@ -101,7 +102,9 @@ class Attempts:
             if job.ending is not None:
                 await self._interrupted(job)
                 return
-            ctx = job.context = context_of(job, agent.identity, self._clock, self._emit_to)
+            ctx = job.context = context_of(
+                job, agent.identity, self._clock, self._emit_to, self._hears
+            )
             inside.enter(self._orchestrator, "an agent", job)
             if agent.timeout is not None or job.call is not None or job.depth > self._max_depth:
                 self._check_limits(job, agent)
@@ -400,6 +403,9 @@ class Attempts:
         if self._events.is_heard:
             now = as_datetime(self._now())
             self._events.tell(RunEmitted(now, run.correlation_id, run.agent, run.id, delta))
+
+    def _is_heard(self) -> bool:
+        return self._events.is_heard
 
     def _tell_started(self, job: Job) -> None:
         self._events.tell(

@@ -18,7 +18,7 @@ from flock.core.context import ContextProvider
 from flock.core.lifecycle import Engine
 from flock.core.spans import Span, seconds
 from flock.core.visibility import Visibility
-from flock.engines.dspy import OFFLINE_MODEL, DSPyEngine
+from flock.engines.dspy import DSPyEngine
 from flock.engines.function import FunctionEngine
 from flock.errors import (
     DeclarationError,
@@ -57,8 +57,8 @@ class Flock:
     """A blackboard and the agents around it.
 
     Args:
-        model: The model of agents that have neither function nor engines; `"test"` needs
-            no network, key or extra.
+        model: The model of agents that have neither function nor engines, as
+            `provider/name` or `local/name`; `"test"` needs no network, key or extra.
         store: Where the board lasts; in memory unless said.
         name: Names the board.
         max_agent_iterations: How many hops deep one causal chain may go.
@@ -227,6 +227,9 @@ class Flock:
         for agent in self._agents.values():
             settle(agent)
             agent.resolve()
+            for engine in agent.chain:
+                if isinstance(engine, DSPyEngine):
+                    engine.bind(agent, self.model, self._parts.models)
         self._publisher.matcher = Matcher(self._agents.values())
 
     def _make_engine(self, agent: Agent) -> Engine:
@@ -238,12 +241,6 @@ class Flock:
                 "add calls(fn), with_engines(), or Flock(model)"
             )
             raise DeclarationError(msg)
-        if self.model != OFFLINE_MODEL:
-            msg = (
-                f"agent {agent.name!r} asks for the model {self.model!r}, and this version only "
-                f"has {OFFLINE_MODEL!r}; compute the agent with calls(fn) or with_engines()"
-            )
-            raise NotYetAvailable(msg)
         return DSPyEngine(self.model)
 
     # --- publishing ---

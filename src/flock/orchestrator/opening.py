@@ -123,6 +123,7 @@ class Opening:
         steps.callback(self._closed)
         steps.push_async_callback(self._parts.store.close)
         steps.callback(self._parts.threads.close)
+        steps.push_async_callback(self._parts.models.aclose)
         steps.push_async_callback(self._parts.lifecycle.shutdown)
 
     def _closed(self) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from flock.clock import Clock, as_datetime
+from flock.engines.dspy import ModelShelf
 from flock.engines.threads import ThreadPool
 from flock.orchestrator import inside
 from flock.orchestrator.attempts import Attempts
@@ -37,6 +38,7 @@ class Parts:
         store: Where the board lasts.
         clock: Its time.
         threads: For users' synchronous functions.
+        models: The language models that its agents share.
         events: What happened.
         components: Users' hooks around the board.
         lifecycle: Background tasks and deadlines.
@@ -65,6 +67,7 @@ class Parts:
         self.store = store
         self.clock = clock
         self.threads = ThreadPool()
+        self.models = ModelShelf()
         self.events = EventBus()
         self.components = ComponentRunner()
         self.lifecycle = LifecycleManager(clock)
