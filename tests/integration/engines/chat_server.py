@@ -244,9 +244,9 @@ class ChatServer:
 
 def _key(model: type[BaseModel]) -> str:
     from flock.core.types import registry
-    from flock.engines.dspy.task import _name
+    from flock.engines.dspy.task import name_of
 
-    return _name(registry.entry(model), set())
+    return name_of(registry.entry(model), set())
 
 
 def _dump(obj: BaseModel) -> Any:

@@ -8,21 +8,26 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from flock.core.usage import Usage
 from flock.engines.chat import ChatAnswer, ChatRequest, ToolRequest
-from flock.engines.dspy.loading import load_dspy
+from flock.engines.dspy.loading import close_litellm, load_dspy, load_litellm
 from flock.engines.dspy.prices import price
 from flock.engines.dspy.provider_errors import as_engine_error, redacted, refuses_schema
 from flock.engines.dspy.response_format import Form, response_format
-from flock.errors import EngineError, ModelUnavailable
+from flock.errors import EngineError, FlockError, ModelUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from dspy.lm15 import LM15Error, Request, Response
+
+_OPENAI: Final = "openai-chat"
+_COMPATIBLE: Final = "vllm"
+"""What DSPy's clients call OpenAI, and a server that speaks its protocol."""
 
 NO_KEY: Final = "none"
 """What a server is sent as a key that was given by address and needs none."""
@@ -95,6 +100,7 @@ class HostedModel:
         self._form = Form.STRICT if self._api_base is None else Form.SCHEMA
         self._keeps_schema: bool | None = None
         self._wire_provider = self._provider
+        self._wire_name = name
 
     def __repr__(self) -> str:
         at = f", api_base={self._api_base!r}" if self._api_base else ""
@@ -130,12 +136,13 @@ class HostedModel:
         started = time.perf_counter()
         while True:
             form = self._form
+            backend = await self._ready()
             try:
                 made = self._request(request, form)
                 if made is None:
                     self._form = Form(form + 1)
                     continue
-                answer = await self._answer(made, on_token)
+                answer = await self._answer(backend, made, on_token)
             except LM15Error as error:
                 if request.schema is not None and form < Form.NONE and refuses_schema(error):
                     self._form = max(self._form, Form(form + 1))
@@ -149,6 +156,7 @@ class HostedModel:
         loop, self._loop = self._loop, None
         if backend is not None and loop is asyncio.get_running_loop():
             await backend.aclose()
+            await close_litellm()
 
     # --- asking ---
 
@@ -162,7 +170,7 @@ class HostedModel:
 
         body: dict[str, Any] = {
             **request.options,
-            "model": self._name,
+            "model": self._wire_name,
             "messages": [dict(message) for message in request.messages],
         }
         if request.temperature is not None:
@@ -183,21 +191,61 @@ class HostedModel:
             msg = f"model {self._name!r} cannot be asked like this: {self._clean(str(error))}"
             raise EngineError(msg) from None
 
-    async def _answer(self, request: Request, on_token: Callable[[str], None] | None) -> Response:
-        backend = await self._ready()
-        if on_token is None or self._type != "chat":
+    async def _answer(
+        self, backend: _Backend, request: Request, on_token: Callable[[str], None] | None
+    ) -> Response:
+        """Ask once, in one piece or streamed.
+
+        Raises:
+            LM15Error: The provider's client raised it.
+            ModelUnavailable: What came is no answer, or only the beginning of one.
+        """
+        try:
+            if on_token is not None and self._type == "chat":
+                response = await self._streamed(backend, request, on_token)
+                if response is not None:
+                    return response
             return await backend.complete(request)
+        except FlockError:
+            raise
+        except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+            # DSPy's clients let through what a server sends that is not of the protocol.
+            said = self._clean(f"{type(error).__name__}: {error}")
+            msg = f"model {self._name!r} sent what is no answer of its protocol: {said}"
+            raise ModelUnavailable(msg) from None
+
+    async def _streamed(
+        self, backend: _Backend, request: Request, on_token: Callable[[str], None]
+    ) -> Response | None:
+        """Return the answer that was streamed; None if it was empty.
+
+        DSPy's clients do not stream refusals: only the same question in one piece shows them.
+        """
         from dspy.lm15 import AsyncResponseStream
 
+        is_ended = is_empty = False
         async with AsyncResponseStream(backend.stream(request), request) as stream:
-            async for text in stream:
-                on_token(text)
-            return await stream.response()
+            events = cast("AsyncIterator[Any]", stream.events())
+            is_empty = True
+            async for event in events:
+                if event.type == "delta":
+                    is_empty = False
+                    if event.delta.type == "text":
+                        on_token(event.delta.text)
+                elif event.type == "end" and event.finish_reason is not None:
+                    is_ended = True
+            response = await stream.response()
+        if not is_ended:
+            msg = f"the answer of model {self._name!r} broke off: its stream ended without a reason"
+            raise ModelUnavailable(msg)
+        return None if is_empty and response.finish_reason == "stop" else response
 
     async def _ready(self) -> _Backend:
         """Return DSPy's engine for the running event loop, to which its connections belong."""
         loop = asyncio.get_running_loop()
         if self._backend is None or self._loop is not loop:
+            if self._native_provider() is None:
+                await asyncio.to_thread(load_litellm)  # it takes seconds
             self._backend = self._make_backend()
             self._loop = loop
         return self._backend
@@ -212,9 +260,14 @@ class HostedModel:
             options = {"api_base": self._api_base, "api_key": key, **self._client}
             given = {name: value for name, value in options.items() if value is not None}
             return cast("_Backend", AsyncLiteLLMEngine(model_type=self._type, **given))
-        self._wire_provider = provider
         if key is None and self._api_base is not None:
             key = _environment(self._provider, "API_KEY") or NO_KEY
+        if provider == _OPENAI and self._is_elsewhere():
+            # Servers that only speak OpenAI's protocol take what it was before `max_tokens`
+            # became `max_completion_tokens`, as vLLM does.
+            provider = _COMPATIBLE
+            self._wire_name = f"{provider}:{self._name.partition('/')[2] or self._name}"
+        self._wire_provider = provider
         timeout: float | None = self._client.get("timeout")
         config = RouterConfig(
             api_keys=None if key is None else {provider: key},
@@ -235,6 +288,10 @@ class HostedModel:
             return None
         is_native = selected.native or self._api_base is not None
         return str(selected.resolution.provider) if is_native else None
+
+    def _is_elsewhere(self) -> bool:
+        host = urlsplit(self._api_base or "").hostname or ""
+        return bool(host) and not host.endswith(".openai.com")
 
     def _selection(self) -> _Selection:
         """Return which of DSPy's engines reaches the model, by its own rules."""

@@ -49,6 +49,17 @@ _NO_SCHEMA: Final = re.compile(
 )
 
 
+_ADVICE: Final = re.compile(
+    r"(?: credential came from:.*?)? To fix: - .*$|; this is lm15's read timeout.*$"
+)
+"""What the provider's client advises: it speaks to its own callers."""
+
+_BUSY: Final = 429
+_TIMED_OUT: Final = 408
+_FAILED: Final = 500
+_NOT_FOUND: Final = 404
+
+
 def redacted(text: str, secrets: Iterable[str] = ()) -> str:
     """Return a text without keys: those that are known, and what looks like one."""
     for secret in secrets:
@@ -78,16 +89,17 @@ def as_engine_error(error: LM15Error, model: str, secrets: Iterable[str]) -> Eng
     """
     from dspy import lm15
 
-    said = " ".join(redacted(error.message or str(error), secrets).split())
+    said = _ADVICE.sub("", " ".join(redacted(error.message or str(error), secrets).split()))
     said = said if len(said) <= _MAX else f"{said[: _MAX - 3]}..."
     status = f" (status {error.status})" if error.status else ""
     what = f"model {model!r}"
     if _is_about_length(error):
         return ContextOverflow(f"the prompt is too long for {what}{status}: {said}")
-    if isinstance(error, lm15.RateLimitError):
-        return _with_hint(RateLimited(f"{what} is rate limited{status}: {said}"), error)
+    code = error.status or 0
     if isinstance(error, lm15.BillingError):
         return EngineError(f"the quota of {what} is used up{status}: {said}")
+    if isinstance(error, lm15.RateLimitError) or code == _BUSY:
+        return _with_hint(RateLimited(f"{what} is rate limited{status}: {said}"), error)
     if isinstance(error, lm15.AuthError | lm15.NotConfiguredError):
         return EngineError(
             f"{what} cannot be asked without a valid key{status}: {said}; set the provider's "
@@ -95,13 +107,23 @@ def as_engine_error(error: LM15Error, model: str, secrets: Iterable[str]) -> Eng
         )
     if isinstance(error, lm15.StreamAssemblyError):
         return ModelUnavailable(f"the answer of {what} broke off: {said}")
-    if isinstance(error, lm15.TimeoutError | lm15.ServerError | lm15.TransportError):
+    if _is_transient(error, code):
         return _with_hint(ModelUnavailable(f"{what} is not available{status}: {said}"), error)
     if isinstance(error, lm15.InvalidRequestError) and _is_filter(error):
         return ModelRefused(f"the filter of {what} refused the request{status}: {said}")
-    if isinstance(error, lm15.UnsupportedModelError | lm15.UnknownModelError):
-        return EngineError(f"there is no {what} at its provider{status}: {said}")
+    if isinstance(error, lm15.UnsupportedModelError | lm15.UnknownModelError) or code == _NOT_FOUND:
+        return EngineError(
+            f"{what} is not found at its provider{status}: {said}; check the name and api_base"
+        )
     return EngineError(f"{what} refused the request{status}: {said}")
+
+
+def _is_transient(error: LM15Error, code: int) -> bool:
+    """Whether asking again may help: also after a status of success with what is no answer."""
+    from dspy import lm15
+
+    is_broken = isinstance(error, lm15.TimeoutError | lm15.ServerError | lm15.TransportError)
+    return is_broken or code >= _FAILED or code in {_TIMED_OUT, 200}
 
 
 def _is_about_length(error: Exception) -> bool:

@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PydanticUserError,
@@ -32,6 +34,27 @@ HISTORY: Final = "history"
 
 MAX_REASONS: Final = 20
 """Of how many mistakes in one answer the model is told."""
+
+_RESERVED: Final = frozenset(dir(BaseModel)) | {
+    "append",
+    "append_instructions",
+    "delete",
+    "dump_state",
+    "equals",
+    "fields",
+    "input_fields",
+    "insert",
+    "instructions",
+    "load_state",
+    "mro",
+    "output_fields",
+    "prepend",
+    "register",
+    "signature",
+    "with_instructions",
+    "with_updated_fields",
+}
+"""Names that no field of a DSPy signature may have."""
 
 _SHOWN: Final = 120
 _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -94,7 +117,8 @@ class TaskOutput:
         model = self.spec.model
         if self.spec.is_list:
             bounds = Field(min_length=self.spec.minimum, max_length=self.spec.maximum)
-            return Annotated[list[model], bounds]
+            many = Annotated[list[model], bounds]
+            return Annotated[many, BeforeValidator(_none)] if not self.spec.minimum else many
         return model | None if self.is_optional else model
 
     def allows(self, count: int) -> bool:
@@ -148,8 +172,8 @@ class Task:
             instructions: What to do.
         """
         taken = {HISTORY} if reads_history else set[str]()
-        named = tuple(TaskInput(_name(e, taken), e, is_list) for e, is_list in inputs)
-        outputs = tuple(TaskOutput(_name(spec.entry, taken), spec) for spec in group.outputs)
+        named = tuple(TaskInput(name_of(e, taken), e, is_list) for e, is_list in inputs)
+        outputs = tuple(TaskOutput(name_of(spec.entry, taken), spec) for spec in group.outputs)
         return cls(named, outputs, reads_history, instructions, len(outputs) == 1)
 
     @cached_property
@@ -256,6 +280,11 @@ class Task:
         return reasons
 
 
+def _none(value: object) -> object:
+    """Return the empty list for what models also write for it."""
+    return [] if value is None else value
+
+
 def purpose(model: type[BaseModel]) -> str:
     """Return what the author of a model class wrote about it: its docstring, if it has one."""
     return inspect.cleandoc(model.__dict__.get("__doc__") or "").strip()
@@ -275,12 +304,14 @@ def layout(artifacts: Iterable[Artifact], repeated: Iterable[str]) -> list[tuple
     return [(name, count > 1 or name in always) for name, count in counts.items()]
 
 
-def _name(entry: TypeEntry, taken: set[str]) -> str:
+def name_of(entry: TypeEntry, taken: set[str]) -> str:
     """Return a name for a type that is not taken: its class's, in small letters."""
     words = _HUMP.sub("_", entry.cls.__name__).lower()
     base = re.sub(r"\W+", "_", words).strip("_") or "value"
     if base[0].isdigit():
         base = f"value_{base}"
+    if base in _RESERVED or iskeyword(base):
+        base = f"the_{base}"
     name, number = base, 2
     while name in taken:
         name, number = f"{base}_{number}", number + 1
