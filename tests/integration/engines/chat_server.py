@@ -13,7 +13,9 @@ from typing import Any, Self
 
 from pydantic import BaseModel
 
+from flock.core.types import registry
 from flock.engines.dspy.sample import sample
+from flock.engines.dspy.task import name_of
 
 Act = Callable[["Exchange"], Awaitable[None]]
 """What the server does with one request."""
@@ -243,9 +245,6 @@ class ChatServer:
 
 
 def _key(model: type[BaseModel]) -> str:
-    from flock.core.types import registry
-    from flock.engines.dspy.task import name_of
-
     return name_of(registry.entry(model), set())
 
 

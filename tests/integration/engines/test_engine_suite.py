@@ -9,12 +9,17 @@ import pytest
 from pydantic import BaseModel
 
 from flock import (
+    Agent,
+    AgentComponent,
     BatchSpec,
+    Context,
     DSPyEngine,
     EngineComponent,
-    Event,
+    EvalInputs,
+    EventStream,
     Flock,
     ModelCalled,
+    OutputGroup,
     RunEmitted,
 )
 from flock.testing import ManualClock
@@ -22,10 +27,14 @@ from tests.integration.engines.factories import EngineFactory
 from tests.integration.engines.schemas import EVERY, Address, Asked, Plain, Times
 
 
-async def ran(engine: DSPyEngine, *models: type[BaseModel], **publishes: object) -> list[BaseModel]:
+async def ran(
+    engine: DSPyEngine,
+    model: type[BaseModel],
+    *,
+    fan_out: int | tuple[int, int] | None = None,
+) -> list[BaseModel]:
     board = Flock()
-    agent = board.agent("thinker").consumes(Asked).with_engines(engine)
-    agent.publishes(*models, **publishes)  # pyright: ignore[reportArgumentType]
+    board.agent("thinker").consumes(Asked).publishes(model, fan_out=fan_out).with_engines(engine)
     async with board:
         outputs = await board.arun("thinker", Asked())
         return [artifact.as_model(artifact.entry.cls) for artifact in outputs]
@@ -103,11 +112,10 @@ async def test_history_reaches_the_engine(make_engine: EngineFactory) -> None:
 async def test_usage_is_charged_to_the_context(make_engine: EngineFactory) -> None:
     seen: list[dict[str, int]] = []
 
-    class Watching(EngineComponent):
-        async def on_terminate(self, agent: object, ctx: object) -> None:
+    class Watching(AgentComponent):
+        async def on_terminate(self, agent: Agent, ctx: Context) -> None:
             del agent
-            usage = ctx.usage or {}  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
-            seen.append({model: used.calls for model, used in usage.items()})  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+            seen.append({model: used.calls for model, used in (ctx.usage or {}).items()})
 
     engine = make_engine()
     board = Flock()
@@ -136,10 +144,11 @@ async def test_it_goes_together_with_other_engines_of_a_chain(make_engine: Engin
         priority = 10
 
         async def evaluate(
-            self, agent: object, ctx: object, inputs: object, output_group: object
+            self, agent: Agent, ctx: Context, inputs: EvalInputs, output_group: OutputGroup
         ) -> object:
-            address = inputs.first_as(Address)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
-            return Address(street=address.street, city="ROME")  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+            address = inputs.first_as(Address)
+            assert address is not None
+            return Address(street=address.street, city="ROME")
 
     board = Flock()
     board.agent("thinker").consumes(Asked).publishes(Address).with_engines(make_engine(), Shout())
@@ -181,11 +190,10 @@ async def test_a_run_that_times_out_leaves_nothing_behind(make_engine: EngineFac
         assert len(await board.arun("thinker", Asked())) == 1
 
 
-async def calls_in(events: object) -> list[ModelCalled]:
+async def calls_in(events: EventStream) -> list[ModelCalled]:
     """Return the model calls of a board that is closed."""
-    found: list[ModelCalled] = []
-    event: Event
-    async for event in events:  # pyright: ignore[reportGeneralTypeIssues, reportUnknownVariableType]
-        if isinstance(event, RunEmitted) and isinstance(event.delta, ModelCalled):
-            found.append(event.delta)
-    return found
+    return [
+        event.delta
+        async for event in events
+        if isinstance(event, RunEmitted) and isinstance(event.delta, ModelCalled)
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import logging
@@ -17,7 +18,6 @@ from flock import (
     ContextOverflow,
     DSPyEngine,
     EngineError,
-    Event,
     Flock,
     ModelCalled,
     ModelRefused,
@@ -95,10 +95,7 @@ async def asked(board: Flock, *, listened: bool) -> tuple[Verdict, list[object]]
 async def deltas(events: Any) -> list[object]:
     found: list[object] = []
     if events is not None:
-        event: Event
-        async for event in events:
-            if isinstance(event, RunEmitted):
-                found.append(event.delta)
+        found.extend([event.delta async for event in events if isinstance(event, RunEmitted)])
     return found
 
 
@@ -241,7 +238,7 @@ async def test_a_prompt_that_is_too_long_is_named(
 
 async def test_a_refusal_is_named_and_not_repaired(server: ChatServer) -> None:
     server.acts = [saying("", refusal="I cannot help with that.")]
-    with pytest.raises(ModelRefused, match="agent 'judge'.*I cannot help with that"):
+    with pytest.raises(ModelRefused, match=r"agent 'judge'.*I cannot help with that"):
         await judged(board_on(server))
     assert len(server.requests) == 1
 
@@ -355,7 +352,7 @@ async def test_repairs_can_be_turned_off(server: ChatServer) -> None:
 
 async def test_a_cut_answer_is_named_as_such(server: ChatServer, listened: bool) -> None:
     server.acts = [saying('{"verdict": {"te', finish="length")] * 3
-    with pytest.raises(EngineError, match="cut at the limit of 5 tokens.*raise max_tokens"):
+    with pytest.raises(EngineError, match=r"cut at the limit of 5 tokens.*raise max_tokens"):
         await asked(board_on(server, max_tokens=5), listened=listened)
     assert server.requests[0]["max_tokens"] == 5
 
@@ -490,8 +487,6 @@ async def test_without_listeners_nothing_is_streamed(server: ChatServer) -> None
 
 
 async def test_slow_tokens_arrive_one_by_one(server: ChatServer) -> None:
-    import asyncio
-
     seen: list[str] = []
     more = asyncio.Event()
 

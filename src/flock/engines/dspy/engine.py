@@ -12,7 +12,6 @@ from flock.core.deltas import ModelCalled
 from flock.core.usage import Usage
 from flock.engines.base import EngineComponent
 from flock.engines.dspy.dialogue import Dialogue
-from flock.engines.dspy.loading import load_dspy
 from flock.engines.dspy.models import CLIENT_OPTIONS, OFFLINE_MODEL, ModelShelf
 from flock.engines.dspy.patience import Patience
 from flock.engines.dspy.remembered import RememberingModel
@@ -137,7 +136,6 @@ class DSPyEngine(EngineComponent):
         self._bound[agent] = (chosen, shelf)
         try:
             if isinstance(chosen, str) and chosen != OFFLINE_MODEL:
-                load_dspy()
                 self._model_of(chosen, shelf)
         except DeclarationError as error:
             msg = f"agent {agent.name!r}, model {chosen!r}: {error}"

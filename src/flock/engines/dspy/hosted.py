@@ -76,8 +76,6 @@ class HostedModel:
         DeclarationError: The extra `dspy` is not installed.
     """
 
-    takes_images = True
-
     def __init__(
         self,
         name: str,
@@ -99,6 +97,7 @@ class HostedModel:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._form = Form.STRICT if self._api_base is None else Form.SCHEMA
         self._keeps_schema: bool | None = None
+        self._takes_images: bool | None = None
         self._wire_provider = self._provider
         self._wire_name = name
 
@@ -122,6 +121,14 @@ class HostedModel:
         if self._keeps_schema is None:
             self._keeps_schema = self._api_base is None and self._is_known_to_keep_schemas()
         return self._keeps_schema and self._form <= Form.PLAIN
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether it sees images, by DSPy's list of models; one that is not listed may."""
+        if self._takes_images is None:
+            known = self._listed()
+            self._takes_images = not known or known.get("supports_vision") is True
+        return self._takes_images
 
     async def chat(
         self, request: ChatRequest, on_token: Callable[[str], None] | None = None
@@ -243,9 +250,11 @@ class HostedModel:
     async def _ready(self) -> _Backend:
         """Return DSPy's engine for the running event loop, to which its connections belong."""
         loop = asyncio.get_running_loop()
-        if self._backend is None or self._loop is not loop:
-            if self._native_provider() is None:
-                await asyncio.to_thread(load_litellm)  # it takes seconds
+        if self._backend is not None and self._loop is loop:
+            return self._backend
+        if self._native_provider() is None:
+            await asyncio.to_thread(load_litellm)  # it takes seconds
+        if self._backend is None or self._loop is not loop:  # not made by another call meanwhile
             self._backend = self._make_backend()
             self._loop = loop
         return self._backend
@@ -302,6 +311,18 @@ class HostedModel:
 
     def _is_known_to_keep_schemas(self) -> bool:
         return self._native_provider() is not None and bool(self._lm().supports_response_schema)
+
+    def _listed(self) -> Mapping[str, Any]:
+        """Return what DSPy's list of models says; nothing about those of other servers."""
+        from dspy.clients import model_metadata
+
+        selected = self._selection()
+        if self._api_base is not None or selected.resolution is None:
+            return {}
+        look_up = cast(
+            "Callable[[str, str], Mapping[str, Any]]", vars(model_metadata)["model_info"]
+        )
+        return look_up(selected.resolution.provider, selected.resolution.model)
 
     def _lm(self) -> Any:  # noqa: ANN401 - DSPy's own description of a model, untyped
         """Return the model as DSPy describes it; it is never asked itself."""

@@ -98,7 +98,7 @@ class ModelShelf:
             DeclarationError: An extra is not installed, or the string names no model.
         """
         key_text = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
-        options = tuple(sorted((key, _hashable(value)) for key, value in (client or {}).items()))
+        options = hash(repr(sorted((client or {}).items())))
         key = (name, api_base, None if key_text is None else hash(key_text), options)
         model = self._models.get(key)
         if model is None:
@@ -111,7 +111,3 @@ class ModelShelf:
         async with AsyncExitStack() as steps:  # each is closed, whatever another one does
             for model in self._models.values():
                 steps.push_async_callback(model.aclose)
-
-
-def _hashable(value: object) -> object:
-    return repr(cast("object", value)) if isinstance(value, dict | list | set) else value

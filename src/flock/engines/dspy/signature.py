@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from flock.core.artifacts import Artifact
@@ -36,10 +37,14 @@ class Form:
 
     def __init__(self, task: Task, adapter: dspy.Adapter | None = None) -> None:
         self.task = task
-        self.signature = signature_of(task)
         self._adapter = adapter
         self.is_json = adapter is None or _answers_json(adapter)
         self._system: dict[bool, str] = {}
+
+    @cached_property
+    def signature(self) -> type[dspy.Signature]:
+        """The task as a DSPy signature, for adapters and optimizers; imports DSPy."""
+        return signature_of(self.task)
 
     def messages(
         self,
