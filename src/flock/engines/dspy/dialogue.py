@@ -27,6 +27,11 @@ MAX_RETURNED: Final = 20_000
 _SHOWN: Final = 500
 
 
+def _none(outputs: Sequence[BaseModel]) -> list[str]:
+    del outputs
+    return []
+
+
 @dataclass
 class Dialogue:
     """Asks a model for the outputs of one task.
@@ -42,6 +47,7 @@ class Dialogue:
         temperature: Randomness.
         max_tokens: Bound on each answer.
         options: Further parameters of the provider.
+        faults: Says what else is wrong with outputs that are valid by their types.
     """
 
     model: ChatModel
@@ -54,6 +60,7 @@ class Dialogue:
     temperature: float | None = None
     max_tokens: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    faults: Callable[[Sequence[BaseModel]], list[str]] = _none
     _partial: PartialAnswer | None = field(default=None, init=False)
     _call: int = field(default=0, init=False)
 
@@ -77,12 +84,17 @@ class Dialogue:
                 messages.extend(self.tools.told(answer, wanted, results))
                 continue
             try:
-                return self._read(answer, wants_tools=bool(wanted))
-            except BadAnswer as bad:
-                failures += 1
-                if failures > self.repairs:
-                    raise self._failure(answer, bad, failures) from None
-                messages.extend(_correction(answer, bad))
+                outputs = self._read(answer, wants_tools=bool(wanted))
+                faults = self.faults(outputs)
+                if not faults or failures >= self.repairs:
+                    return outputs  # the board has the last word on what its users forbid
+                bad = BadAnswer(*faults)
+            except BadAnswer as unreadable:
+                bad = unreadable
+                if failures >= self.repairs:
+                    raise self._failure(answer, bad, failures + 1) from None
+            failures += 1
+            messages.extend(_correction(answer, bad))
 
     def _opening(
         self, artifacts: Sequence[Artifact], history: Sequence[Artifact]

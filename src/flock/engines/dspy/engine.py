@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from pydantic import SecretStr
@@ -28,6 +30,11 @@ if TYPE_CHECKING:
     from flock.core.outputs import OutputGroup
     from flock.engines.chat import ChatModel
     from flock.engines.dspy.signature import Form
+
+_OWN: Final = frozenset(
+    {"api_base", "api_key", "base_url", "max_tokens", "messages", "model", "temperature", "tools"}
+)
+"""What is not for `lm_kwargs`."""
 
 _FormKey = tuple[object, ...]
 
@@ -86,9 +93,9 @@ class DSPyEngine(EngineComponent):
             msg = f"repairs must be a whole number from 0, not {repairs!r}"
             raise DeclarationError(msg)
         options = dict(lm_kwargs or {})
-        if hidden := {"api_key", "model", "messages"} & set(options):
-            names = ", ".join(sorted(hidden))
-            msg = f"lm_kwargs must not hold {names}; they are arguments of DSPyEngine itself"
+        if own := _OWN & set(options):
+            names = ", ".join(sorted(own))
+            msg = f"lm_kwargs must not hold {names}; DSPyEngine has arguments for them"
             raise DeclarationError(msg)
         self.model = model
         self.instructions = instructions
@@ -173,6 +180,7 @@ class DSPyEngine(EngineComponent):
             temperature=self.temperature,
             max_tokens=self.max_tokens,
             options=self._options,
+            faults=partial(_faults, output_group),
         )
         history = ctx.artifacts if self.enable_context else ()
         return await dialogue.outputs(inputs.artifacts, history)
@@ -224,6 +232,21 @@ def _repeated(agent: Agent, *, is_batch: bool) -> list[str]:
         types: Sequence[str] = [entry.name for entry in subscription.types]
         names.extend(name for name in types if is_batch or types.count(name) > 1)
     return names
+
+
+def _faults(group: OutputGroup, outputs: Sequence[BaseModel]) -> list[str]:
+    """Return what `validate` of the declaration has against outputs.
+
+    The board asks again before it publishes: there a predicate that raises fails the run.
+    """
+    faults: list[str] = []
+    for output in outputs if group.validate else ():
+        with suppress(Exception):
+            if not all(predicate(output) for predicate in group.where):
+                continue
+            name = type(output).__name__
+            faults += [f"{name}: {why}" for holds, why in group.validate if not holds(output)]
+    return list(dict.fromkeys(faults))
 
 
 def _samples(agent: Agent, ctx: Context, group: OutputGroup) -> list[BaseModel]:

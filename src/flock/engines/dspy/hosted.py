@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
@@ -32,6 +33,7 @@ _COMPATIBLE: Final = "vllm"
 NO_KEY: Final = "none"
 """What a server is sent as a key that was given by address and needs none."""
 
+_SECRET_HEADER: Final = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
 _FINISHED: Final = {"tool_call": "tool_calls"}
 _OTHER_USAGE: Final = ("anthropic", "claude")
 """Providers whose input tokens leave the cached ones out."""
@@ -393,9 +395,13 @@ class HostedModel:
         return redacted(text, self._secrets())
 
     def _secrets(self) -> list[str]:
+        """Return what must not be told: keys, and the headers that carry them."""
         key = None if self._api_key is None else self._api_key.get_secret_value()
-        from_outside = _environment(self._provider, "API_KEY")
-        return [secret for secret in (key, from_outside) if secret]
+        found = [key, _environment(self._provider, "API_KEY")]
+        for option in ("headers", "extra_headers"):
+            headers: Mapping[str, str] = self._client.get(option) or {}
+            found.extend(text for name, text in headers.items() if _SECRET_HEADER.search(name))
+        return [secret for secret in found if secret]
 
 
 def _environment(provider: str, *names: str) -> str | None:

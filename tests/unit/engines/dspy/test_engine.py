@@ -13,6 +13,7 @@ from flock import (
     EvalInputs,
     Flock,
     ModelCalled,
+    OutputContractError,
     RunEmitted,
     Token,
     Usage,
@@ -199,6 +200,36 @@ async def test_an_engine_answers_without_a_board() -> None:
     agent = board.get_agent("clerk")
     result = await agent.evaluate(EvalInputs(artifacts=[artifact(Order())]))
     assert [a.as_model(Check) for a in result.artifacts] == [Check(text="fine", score=3)]
+
+
+async def test_what_the_declaration_forbids_goes_back_to_the_model_too() -> None:
+    model = ScriptedModel([GOOD, GOOD.replace("3", "5")])
+    board = Flock()
+    board.agent("clerk").consumes(Order).publishes(
+        Check, validate=[(lambda check: check.score > 4, "be kinder")]
+    ).with_engines(DSPyEngine(model))
+    assert await checked(board) == [Check(text="fine", score=5)]
+    assert "- Check: be kinder" in model.requests[1].messages[-1]["content"]
+
+
+async def test_the_board_has_the_last_word_on_what_the_declaration_forbids() -> None:
+    model = ScriptedModel([GOOD] * 3)
+    board = Flock()
+    board.agent("clerk").consumes(Order).publishes(
+        Check, validate=[(lambda check: check.score > 4, "be kinder")]
+    ).with_engines(DSPyEngine(model))
+    with pytest.raises(OutputContractError, match="be kinder"):
+        await checked(board)
+    assert len(model.requests) == 3
+
+
+async def test_what_is_dropped_need_not_be_valid() -> None:
+    model = ScriptedModel([GOOD])
+    board = Flock()
+    board.agent("clerk").consumes(Order).publishes(
+        Check, where=lambda check: check.score > 3, validate=lambda check: check.score > 4
+    ).with_engines(DSPyEngine(model))
+    assert await checked(board) == []
 
 
 async def test_an_endless_flow_of_bad_answers_ends() -> None:
