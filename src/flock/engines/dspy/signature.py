@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from flock.core.artifacts import Artifact
+from flock.engines.dspy.adapter import adapter_of
 from flock.engines.dspy.loading import load_dspy
 from flock.engines.dspy.outline import outline
 from flock.engines.dspy.task import HISTORY, BadAnswer, Task, purpose
@@ -39,12 +40,17 @@ class Form:
         self.task = task
         self._adapter = adapter
         self.is_json = adapter is None or _answers_json(adapter)
-        self._system: dict[bool, str] = {}
+        self._system: dict[tuple[bool, str | None], str] = {}
 
     @cached_property
     def signature(self) -> type[dspy.Signature]:
         """The task as a DSPy signature, for adapters and optimizers; imports DSPy."""
         return signature_of(self.task)
+
+    @cached_property
+    def adapter(self) -> dspy.Adapter:
+        """The DSPy adapter of this form: the user's, or Flock's own; imports DSPy."""
+        return self._adapter or adapter_of(self)
 
     def messages(
         self,
@@ -65,12 +71,36 @@ class Form:
         if self._adapter is not None:
             values = {name: _plain(text) for name, text in texts.items()}
             return self._adapter.format(self.signature, [], values)
-        system = self._system.get(keeps_schema)
+        return self.conversation(texts, keeps_schema=keeps_schema)
+
+    def conversation(
+        self,
+        texts: Mapping[str, str],
+        *,
+        keeps_schema: bool = False,
+        examples: Sequence[tuple[Mapping[str, str], str]] = (),
+        instructions: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return messages in Flock's own form.
+
+        Args:
+            texts: The inputs for a model to read, by name.
+            keeps_schema: Whether an outline of the schema is enough.
+            examples: Inputs with the answer that was right.
+            instructions: What to do; as the task says unless given.
+        """
+        key = (keeps_schema, instructions)
+        system = self._system.get(key)
         if system is None:
-            system = self._system[keeps_schema] = _system(self.task, keeps_schema=keeps_schema)
-        parts = [f"[[ ## {name} ## ]]\n{text}" for name, text in texts.items()]
-        asked = "\n\n".join([*parts, "Answer with the JSON object."])
-        return [{"role": "system", "content": system}, {"role": "user", "content": asked}]
+            words = self.task.instructions if instructions is None else instructions
+            system = _system(self.task, words, keeps_schema=keeps_schema)
+            self._system[key] = system
+        messages = [{"role": "system", "content": system}]
+        for inputs, right in examples:
+            messages.append({"role": "user", "content": _asked(inputs)})
+            messages.append({"role": "assistant", "content": right})
+        messages.append({"role": "user", "content": _asked(texts)})
+        return messages
 
     def read(self, text: str) -> list[BaseModel]:
         """Return the outputs that an answer holds.
@@ -94,6 +124,11 @@ class Form:
         if reasons:
             raise BadAnswer(*reasons)
         return self.task.flat(found.get(output.name) for output in self.task.outputs)
+
+
+def _asked(texts: Mapping[str, str]) -> str:
+    parts = [f"[[ ## {name} ## ]]\n{text}" for name, text in texts.items()]
+    return "\n\n".join([*parts, "Answer with the JSON object."])
 
 
 def signature_of(task: Task) -> type[dspy.Signature]:
@@ -131,10 +166,9 @@ def _listed(task: Task) -> str:
     return ", ".join(f"`{output.name}`" for output in task.outputs)
 
 
-def _system(task: Task, *, keeps_schema: bool) -> str:
+def _system(task: Task, instructions: str, *, keeps_schema: bool) -> str:
     """Return the part of the prompt that is the same for every run of an agent."""
-    instructions = task.instructions or f"From what you are given, make {_listed(task)}."
-    lines = [instructions, ""]
+    lines = [instructions or f"From what you are given, make {_listed(task)}.", ""]
     if task.inputs or task.reads_history:
         lines.append("You are given, as JSON:")
         for part in task.inputs:

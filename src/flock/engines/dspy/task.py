@@ -243,6 +243,20 @@ class Task:
         assert first is not None
         raise BadAnswer(*self._reasons(first)) from None
 
+    def by_name(self, models: Iterable[BaseModel]) -> dict[str, Any]:
+        """Return outputs by the names of the answer, as lists where there may be several."""
+        found: dict[str, Any] = {
+            output.name: [] if output.spec.is_list else None for output in self.outputs
+        }
+        names = {output.spec.model: output for output in self.outputs}
+        for model in models:
+            output = names[type(model)]
+            if output.spec.is_list:
+                found[output.name].append(model)
+            else:
+                found[output.name] = model
+        return found
+
     def _values(self, text: str) -> list[BaseModel]:
         try:
             made = self._answer.model_validate_json(text, by_alias=True, by_name=True)
