@@ -14,7 +14,8 @@ import asyncio
 
 from pydantic import BaseModel, Field
 
-from flock import DSPyEngine, Flock, ModelCalled, Patience, RateLimited, RunEmitted, Token
+from flock import DSPyEngine, EngineError, Flock, ModelCalled, Patience, RateLimited, RunEmitted
+from flock import Token
 from tests.integration.engines.chat_server import ChatServer, failing
 
 
@@ -24,6 +25,13 @@ class Ask(BaseModel):
 
 class Say(BaseModel):
     text: str = Field(min_length=3)
+
+
+def asked(server: ChatServer) -> Flock:
+    engine = DSPyEngine("together_ai/any", api_base=server.url, api_key="another key")
+    board = Flock()
+    board.agent("a").consumes(Ask).publishes(Say).with_engines(engine)
+    return board
 
 
 async def main() -> None:
@@ -50,6 +58,30 @@ async def main() -> None:
         print("streamed:", any(isinstance(delta, Token) for delta in deltas))
         [called] = [delta for delta in deltas if isinstance(delta, ModelCalled)]
         print("usage:", called.usage.input_tokens, called.usage.output_tokens)
+        other = DSPyEngine(
+            "openai/any",
+            api_base=server.url,
+            lm_kwargs={"headers": {"x-gateway-token": "open sesame", "x-team": "judges"}},
+        )
+        board = Flock()
+        board.agent("a").consumes(Ask).publishes(Say).with_engines(other)
+        async with board:
+            server.acts = [failing(400, "not with open sesame, judges")]
+            try:
+                await board.arun("a", Ask())
+            except EngineError as error:
+                print("headers:", "judges" in str(error), "sesame" in str(error))
+            async with asked(server) as another:  # closing one leaves the other's alone
+                await another.arun("a", Ask())
+            await board.arun("a", Ask())
+        print("sent:", server.headers[-1]["x-gateway-token"])
+        board = Flock("nonsense/any")
+        board.agent("a").consumes(Ask).publishes(Say)
+        async with board:
+            try:
+                await board.arun("a", Ask())
+            except EngineError as error:
+                print("nonsense:", "names no provider" in str(error))
         print("key:", server.headers[0]["authorization"])
     print("tasks:", len(asyncio.all_tasks()))
 
@@ -73,6 +105,9 @@ def test_a_provider_of_litellm_answers_streams_and_fails_by_name_without_a_warni
         "error: True False",
         "streamed: True",
         "usage: 11 7",
+        "headers: True False",
+        "sent: open sesame",
+        "nonsense: True",
         "key: Bearer a key of some kind",
         "tasks: 1",
     ], ran.stdout + ran.stderr

@@ -558,6 +558,18 @@ async def test_the_address_may_come_from_the_environment(
     assert (await judged(board)).grade == 1
 
 
+async def test_without_a_key_the_variable_to_set_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_API_BASE", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    board = Flock("openai/gpt-4.1")
+    board.agent("judge").consumes(Asked).publishes(Verdict)
+    with pytest.raises(EngineError, match="OPENAI_API_KEY") as failure:
+        await judged(board)
+    assert "RouterConfig" not in str(failure.value)
+
+
 async def test_options_reach_the_server(server: ChatServer) -> None:
     options = {"top_p": 0.5, "seed": 7, "stop": ["END"]}
     await judged(board_on(server, temperature=0.25, max_tokens=99, lm_kwargs=options))

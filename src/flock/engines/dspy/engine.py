@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
@@ -89,9 +90,16 @@ class DSPyEngine(EngineComponent):
         patience: Patience | None = None,
     ) -> None:
         super().__init__()
-        if type(repairs) is not int or repairs < 0:
-            msg = f"repairs must be a whole number from 0, not {repairs!r}"
-            raise DeclarationError(msg)
+        for given, what, is_right in (
+            (model, "model: a model string or a ChatModel", _is_model(model)),
+            (repairs, "repairs: a whole number from 0", type(repairs) is int and repairs >= 0),
+            (max_tokens, "max_tokens: a whole number from 1", _is_count(max_tokens)),
+            (temperature, "temperature: a number from 0", _is_amount(temperature)),
+            (adapter, "adapter: a DSPy adapter", adapter is None or hasattr(adapter, "parse")),
+        ):
+            if not is_right:
+                msg = f"DSPyEngine takes as {what}, not {given!r}"
+                raise DeclarationError(msg)
         options = dict(lm_kwargs or {})
         if own := _OWN & set(options):
             names = ", ".join(sorted(own))
@@ -223,6 +231,21 @@ class DSPyEngine(EngineComponent):
             form = Form(task, self._adapter)
             forms[key] = (group, form)
         return form
+
+
+def _is_model(value: object) -> bool:
+    is_instance = hasattr(value, "chat") and not isinstance(value, type)
+    return value is None or isinstance(value, str) or is_instance
+
+
+def _is_count(value: object) -> bool:
+    return value is None or (type(value) is int and value > 0)
+
+
+def _is_amount(value: object) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < inf
 
 
 def _repeated(agent: Agent, *, is_batch: bool) -> list[str]:

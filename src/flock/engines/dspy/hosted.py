@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from flock.core.usage import Usage
 from flock.engines.chat import ChatAnswer, ChatRequest, ToolRequest
-from flock.engines.dspy.loading import close_litellm, load_dspy, load_litellm
+from flock.engines.dspy.loading import close_litellm, load_dspy, load_litellm, open_litellm
 from flock.engines.dspy.prices import price
 from flock.engines.dspy.provider_errors import as_engine_error, redacted, refuses_schema
 from flock.engines.dspy.response_format import Form, response_format
@@ -165,7 +165,7 @@ class HostedModel:
         loop, self._loop = self._loop, None
         if backend is not None and loop is asyncio.get_running_loop():
             await backend.aclose()
-            await close_litellm()
+            await close_litellm(self)
 
     # --- asking ---
 
@@ -266,13 +266,14 @@ class HostedModel:
         from dspy.lm15 import RouterConfig, Timeouts
 
         key = None if self._api_key is None else self._api_key.get_secret_value()
+        if key is None and self._api_base is not None:
+            key = _environment(self._provider, "API_KEY") or NO_KEY
         provider = self._native_provider()
         if provider is None:
+            open_litellm(self)
             options = {"api_base": self._api_base, "api_key": key, **self._client}
             given = {name: value for name, value in options.items() if value is not None}
             return cast("_Backend", AsyncLiteLLMEngine(model_type=self._type, **given))
-        if key is None and self._api_base is not None:
-            key = _environment(self._provider, "API_KEY") or NO_KEY
         if provider == _OPENAI and self._is_elsewhere():
             # Servers that only speak OpenAI's protocol take what it was before `max_tokens`
             # became `max_completion_tokens`, as vLLM does.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import weakref
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from flock.errors import DeclarationError
 
@@ -36,13 +37,26 @@ def load_litellm() -> None:
     dspy.disable_litellm_logging()
 
 
-async def close_litellm() -> None:
-    """Close what LiteLLM opened on this event loop: its clients, and its task for callbacks."""
-    if load_litellm.cache_info().currsize == 0 or "litellm" not in sys.modules:
+_users: Final = weakref.WeakSet[object]()
+"""Who has LiteLLM open. Its clients and its task belong to the process, not to who uses them."""
+
+
+def open_litellm(user: object) -> None:
+    """Say that somebody uses LiteLLM, until `close_litellm`."""
+    _users.add(user)
+
+
+async def close_litellm(user: object) -> None:
+    """Close what LiteLLM opened, if nobody else uses it: its clients, its task for callbacks."""
+    if user not in _users:
+        return
+    _users.discard(user)
+    if _users:
         return
     litellm: Any = sys.modules["litellm"]
     with suppress(AttributeError):  # they are not documented
         await litellm.close_litellm_async_clients()
+        litellm.in_memory_llm_clients_cache.flush_cache()  # it would give out closed ones
     with suppress(ImportError, AttributeError):
         worker: Any = import_module("litellm.litellm_core_utils.logging_worker")
         await worker.GLOBAL_LOGGING_WORKER.stop()

@@ -50,9 +50,20 @@ _NO_SCHEMA: Final = re.compile(
 
 
 _ADVICE: Final = re.compile(
-    r"(?: credential came from:.*?)? To fix: - .*$|; this is lm15's read timeout.*$"
+    r"(?: credential came from:.*?)? To fix: - .*$"
+    r"|; this is lm15's read timeout.*$"
+    r"|, or pass RouterConfig\(.*?\}\)\.?"
 )
 """What the provider's client advises: it speaks to its own callers."""
+
+_KEYLESS: Final = re.compile(
+    r"missing credentials|api[_ -]?key (?:is )?(?:missing|not (?:set|found|provided))"
+    r"|(?:pass|set|provide) (?:an?|your) `?api[_ -]?key",
+    re.IGNORECASE,
+)
+"""A missing key comes as a failure of the server from some clients of LiteLLM."""
+
+_UNKNOWN_PROVIDER: Final = "LLM Provider NOT provided"
 
 _BUSY: Final = 429
 _TIMED_OUT: Final = 408
@@ -100,7 +111,7 @@ def as_engine_error(error: LM15Error, model: str, secrets: Iterable[str]) -> Eng
         return EngineError(f"the quota of {what} is used up{status}: {said}")
     if isinstance(error, lm15.RateLimitError) or code == _BUSY:
         return _with_hint(RateLimited(f"{what} is rate limited{status}: {said}"), error)
-    if isinstance(error, lm15.AuthError | lm15.NotConfiguredError):
+    if isinstance(error, lm15.AuthError | lm15.NotConfiguredError) or _KEYLESS.search(said):
         return EngineError(
             f"{what} cannot be asked without a valid key{status}: {said}; set the provider's "
             "environment variable, or DSPyEngine(api_key=SecretStr(...))"
@@ -111,6 +122,11 @@ def as_engine_error(error: LM15Error, model: str, secrets: Iterable[str]) -> Eng
         return _with_hint(ModelUnavailable(f"{what} is not available{status}: {said}"), error)
     if isinstance(error, lm15.InvalidRequestError) and _is_filter(error):
         return ModelRefused(f"the filter of {what} refused the request{status}: {said}")
+    if _UNKNOWN_PROVIDER in said:
+        return EngineError(
+            f"{what} names no provider that DSPy knows; write 'provider/name', such as "
+            "'openai/gpt-4.1', or 'openai/NAME' and the api_base of a server"
+        )
     if isinstance(error, lm15.UnsupportedModelError | lm15.UnknownModelError) or code == _NOT_FOUND:
         return EngineError(
             f"{what} is not found at its provider{status}: {said}; check the name and api_base"

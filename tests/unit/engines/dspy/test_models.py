@@ -110,12 +110,23 @@ async def test_an_engine_without_any_model_is_an_error_when_the_board_opens() ->
 
 @pytest.mark.parametrize(
     "options",
-    [{"repairs": -1}, {"repairs": True}, {"lm_kwargs": {"api_key": "x"}}],
+    [
+        {"repairs": -1},
+        {"repairs": True},
+        {"lm_kwargs": {"api_key": "x"}},
+        {"lm_kwargs": {"base_url": "x"}},
+        {"max_tokens": 0},
+        {"temperature": -1},
+        {"temperature": "hot"},
+        {"adapter": "chat"},
+        {"model": 3},
+        {"model": HostedModel},
+    ],
     ids=str,
 )
 def test_options_that_make_no_sense_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(DeclarationError):
-        DSPyEngine("openai/x", **options)  # pyright: ignore[reportArgumentType]
+        DSPyEngine(**options)  # pyright: ignore[reportArgumentType]
 
 
 def test_what_is_known_of_a_model_is_taken_from_dspys_list(
