@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
-from typing import Annotated, Any, Literal
+from ipaddress import IPv4Address, IPv6Address
+from typing import Annotated, Any, Generic, Literal, NamedTuple, NotRequired, TypeVar
 from uuid import UUID
 
+from annotated_types import Len
 from pydantic import (
     AliasChoices,
     AnyUrl,
     AwareDatetime,
     BaseModel,
     ConfigDict,
+    EmailStr,
     Field,
+    FutureDate,
+    HttpUrl,
+    PastDate,
     RootModel,
     computed_field,
     field_validator,
     model_validator,
 )
+from typing_extensions import TypedDict
 
 
 class Asked(BaseModel):
@@ -208,6 +216,88 @@ class Schema(BaseModel):
     json_text: str
 
 
+T = TypeVar("T")
+
+
+class Page(BaseModel, Generic[T]):
+    items: list[T] = Field(min_length=1)
+    following: Page[T] | None = None
+
+
+class Pages(BaseModel):
+    addresses: Page[Address]
+    numbers: Page[int]
+
+
+class Point(TypedDict):
+    x: float
+    y: NotRequired[float]
+
+
+class Range(NamedTuple):
+    low: int
+    high: int
+
+
+@dataclass
+class Size:
+    width: Annotated[int, Field(gt=0)]
+    unit: Literal["mm", "cm"] = "mm"
+
+
+class Records(BaseModel):
+    """Records of other kinds than models."""
+
+    point: Point
+    range: Range
+    sizes: list[Size] = Field(min_length=2)
+
+
+class Windows(BaseModel):
+    """Dates and times within limits."""
+
+    day: date = Field(ge=date(2030, 1, 1), lt=date(2030, 2, 1))
+    at: datetime = Field(gt=datetime(2030, 1, 1))  # noqa: DTZ001 - naive ones are tested, too
+    span: timedelta = Field(ge=timedelta(minutes=5), le=timedelta(hours=1))
+    birthday: PastDate
+    deadline: FutureDate
+
+
+class Networks(BaseModel):
+    v4: IPv4Address
+    v6: IPv6Address
+    host: HttpUrl
+    mail: EmailStr
+
+
+class Leaf(BaseModel):
+    op: Literal["leaf"]
+    value: float
+
+
+class Branch(BaseModel):
+    op: Literal["and", "or"]
+    parts: list[Expression] = Field(min_length=1)
+
+
+Expression = Annotated[Leaf | Branch, Field(discriminator="op")]
+
+
+class Formula(BaseModel):
+    """A tagged union that holds itself."""
+
+    root: Expression
+
+
+class Deep(BaseModel):
+    table: dict[str, list[tuple[Color, Address | None]]] = Field(min_length=1)
+    grid: Annotated[list[Annotated[list[Annotated[int, Field(ge=0, le=9)]], Len(3, 3)]], Len(2, 4)]
+    frozen: frozenset[Literal["x", "y"]] = Field(min_length=1)
+    either: Annotated[str, Field(pattern=r"^[a-f]{3}$")] | Annotated[int, Field(ge=10)]
+
+
+Branch.model_rebuild()
+
 EVERY: tuple[type[BaseModel], ...] = (
     Plain,
     Nested,
@@ -230,6 +320,10 @@ EVERY: tuple[type[BaseModel], ...] = (
     Validated,
     Rooted,
     Schema,
+    Pages,
+    Records,
+    Windows,
+    Networks,
+    Formula,
+    Deep,
 )
-
-UTC_NOW = datetime(2026, 1, 1, tzinfo=UTC)
