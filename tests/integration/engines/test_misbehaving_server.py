@@ -130,6 +130,20 @@ async def test_a_transient_failure_is_tried_again_with_back_off(
     assert clock.time() - start == 10 + 20
 
 
+async def test_a_status_of_a_timeout_is_named(server: ChatServer) -> None:
+    server.acts = [failing(504, "upstream took too long")]
+    with pytest.raises(ModelUnavailable, match=r"not available \(status 504\): upstream took"):
+        await judged(board_on(server, patience=Patience(attempts=1)))
+
+
+async def test_names_of_models_may_hold_slashes(server: ChatServer) -> None:
+    board = Flock()
+    engine = DSPyEngine("openai/Qwen/Qwen3-8B", api_base=server.url)
+    board.agent("judge").consumes(Asked).publishes(Verdict).with_engines(engine)
+    await judged(board)
+    assert server.requests[0]["model"] == "Qwen/Qwen3-8B"
+
+
 async def test_a_503_says_how_long_to_wait_too(server: ChatServer) -> None:
     server.acts = [failing(503, headers={"retry-after": "7"})]
     clock = ManualClock(autojump=True)

@@ -143,18 +143,19 @@ class HostedModel:
         from dspy.lm15 import LM15Error
 
         started = time.perf_counter()
+        form = self._form
         while True:
-            form = self._form
             backend = await self._ready()
             try:
                 made = self._request(request, form)
-                if made is None:
-                    self._form = Form(form + 1)
+                if made is None:  # this schema alone cannot be asked for like that
+                    form = Form(form + 1)
                     continue
                 answer = await self._answer(backend, made, on_token)
             except LM15Error as error:
                 if request.schema is not None and form < Form.NONE and refuses_schema(error):
-                    self._form = max(self._form, Form(form + 1))
+                    form = Form(form + 1)
+                    self._form = max(self._form, form)
                     continue
                 raise self._told(error) from self._presentable(error)
             return self._chat_answer(answer, time.perf_counter() - started)
@@ -209,13 +210,15 @@ class HostedModel:
             LM15Error: The provider's client raised it.
             ModelUnavailable: What came is no answer, or only the beginning of one.
         """
+        from dspy.lm15 import LM15Error
+
         try:
             if on_token is not None and self._type == "chat":
                 response = await self._streamed(backend, request, on_token)
                 if response is not None:
                     return response
             return await backend.complete(request)
-        except FlockError:
+        except (FlockError, LM15Error):
             raise
         except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
             # DSPy's clients let through what a server sends that is not of the protocol.
