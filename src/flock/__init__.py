@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     )
     from flock.engines.base import EngineComponent
     from flock.engines.chat import ChatAnswer, ChatModel, ChatRequest, ToolRequest
-    from flock.engines.dspy import DSPyEngine, Patience
+    from flock.engines.dspy import DSPyEngine
+    from flock.engines.dspy.patience import Patience
     from flock.errors import (
         ContextOverflow,
         DeclarationError,
@@ -252,10 +253,8 @@ _MODULES = {
         "ChatRequest",
         "ToolRequest",
     ),
-    "flock.engines.dspy": (
-        "DSPyEngine",
-        "Patience",
-    ),
+    "flock.engines.dspy": ("DSPyEngine",),
+    "flock.engines.dspy.patience": ("Patience",),
     "flock.errors": (
         "ContextOverflow",
         "DeclarationError",

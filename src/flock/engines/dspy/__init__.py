@@ -4,6 +4,5 @@ from __future__ import annotations
 
 from flock.engines.dspy.engine import DSPyEngine
 from flock.engines.dspy.models import OFFLINE_MODEL, ModelShelf, model_for
-from flock.engines.dspy.patience import Patience
 
-__all__ = ["OFFLINE_MODEL", "DSPyEngine", "ModelShelf", "Patience", "model_for"]
+__all__ = ["OFFLINE_MODEL", "DSPyEngine", "ModelShelf", "model_for"]

@@ -14,12 +14,7 @@ from pydantic import SecretStr
 from flock.core.deltas import ModelCalled
 from flock.core.usage import Usage
 from flock.engines.base import EngineComponent
-from flock.engines.dspy.dialogue import Dialogue
 from flock.engines.dspy.models import CLIENT_OPTIONS, OFFLINE_MODEL, ModelShelf
-from flock.engines.dspy.patience import Patience
-from flock.engines.dspy.remembered import RememberingModel
-from flock.engines.dspy.task import Task, layout
-from flock.engines.dspy.tool_calls import ToolBox
 from flock.errors import DeclarationError, EngineError
 
 if TYPE_CHECKING:
@@ -30,6 +25,8 @@ if TYPE_CHECKING:
     from flock.core.context import Context, EvalInputs
     from flock.core.outputs import OutputGroup
     from flock.engines.chat import ChatModel
+    from flock.engines.dspy.patience import Patience
+    from flock.engines.dspy.remembered import RememberingModel
     from flock.engines.dspy.signature import Form
 
 _OWN: Final = frozenset(
@@ -117,7 +114,7 @@ class DSPyEngine(EngineComponent):
         self._api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
         self._client = {k: v for k, v in options.items() if k in CLIENT_OPTIONS}
         self._options = {k: v for k, v in options.items() if k not in CLIENT_OPTIONS}
-        self._patience = patience or Patience()
+        self._patience = patience
         self._bound: WeakKeyDictionary[Agent, tuple[str | ChatModel | None, ModelShelf]] = (
             WeakKeyDictionary()
         )
@@ -176,7 +173,14 @@ class DSPyEngine(EngineComponent):
                 "fill; declare them with publishes()"
             )
             raise EngineError(msg)
+        # Nobody who declares functions alone has to wait for these to be imported.
+        from flock.engines.dspy.dialogue import Dialogue
+        from flock.engines.dspy.patience import Patience
+        from flock.engines.dspy.tool_calls import ToolBox
+
         model = self._model_of(chosen, shelf)
+        if self._patience is None:
+            self._patience = Patience()
         dialogue = Dialogue(
             model=model,
             form=self._form(agent, ctx, inputs, output_group),
@@ -205,6 +209,8 @@ class DSPyEngine(EngineComponent):
             )
         if not self.cache:
             return model
+        from flock.engines.dspy.remembered import RememberingModel
+
         remembering = self._remembering.get(id(model))
         if remembering is None:
             remembering = self._remembering[id(model)] = RememberingModel(model)
@@ -212,6 +218,8 @@ class DSPyEngine(EngineComponent):
 
     def _form(self, agent: Agent, ctx: Context, inputs: EvalInputs, group: OutputGroup) -> Form:
         """Return the form of this task: made once for an agent, a group and kinds of inputs."""
+        from flock.engines.dspy.task import Task, layout
+
         forms = self._forms.setdefault(agent, {})
         repeated = _repeated(agent, is_batch=ctx.is_batch)
         shape = tuple(layout(inputs.artifacts, repeated))
