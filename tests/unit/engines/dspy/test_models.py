@@ -11,6 +11,7 @@ from pydantic import BaseModel, SecretStr
 from flock import DeclarationError, DSPyEngine, Flock
 from flock.engines.dspy import ModelShelf, model_for
 from flock.engines.dspy.hosted import HostedModel
+from flock.engines.dspy.response_format import Form
 from tests.unit.engines.dspy.scripted_model import ScriptedModel
 
 
@@ -140,3 +141,12 @@ def test_what_is_known_of_a_model_is_taken_from_dspys_list(
     assert blind.takes_images is False
     elsewhere = HostedModel("openai/gpt-4.1", api_base="http://localhost:1/v1")
     assert (elsewhere.keeps_schema, elsewhere.takes_images) == (False, True)
+
+
+def test_a_provider_is_asked_strictly_first_and_a_server_with_all_that_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("OPENAI_API_BASE", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    assert HostedModel("openai/gpt-4.1")._form is Form.STRICT
+    assert HostedModel("openai/any", api_base="http://localhost:1/v1")._form is Form.SCHEMA
