@@ -92,6 +92,11 @@ class Attempts:
         self.is_torn_down = lifecycle.is_torn_down
         self._emit_to = self._emit
 
+    @property
+    def is_attended(self) -> bool:
+        """Whether components are asked about each run and given its task."""
+        return self._components.attends_runs
+
     async def run_agent_task(self, job: Job) -> None:
         """Carry out one attempt, from its first hook to its commit; never raises."""
         agent = job.lane.agent

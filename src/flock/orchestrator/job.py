@@ -34,15 +34,17 @@ class Lane:
         ready: Its runs that wait for a slot.
         slots: How many of them may go on at once.
         offered: The urgency under which the scheduler knows the lane; None if it does not.
+        waits: Whether a run of it ever waited for something, so that each gets its own task.
     """
 
-    __slots__ = ("agent", "offered", "ready", "slots")
+    __slots__ = ("agent", "offered", "ready", "slots", "waits")
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
         self.slots = agent.slots
         self.ready = Ready()
         self.offered: tuple[int, int] | None = None
+        self.waits = False
 
 
 class Call:

@@ -7,8 +7,10 @@ import heapq
 import itertools
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from contextvars import Context as Variables
 from functools import partial
+from types import coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from flock.clock import Clock, as_datetime
@@ -30,6 +32,10 @@ _random = random.SystemRandom()  # never the generator that users seed
 
 _CANCELLATIONS: Final = 3
 """How often a task that ignores its cancellation is cancelled before it is left behind."""
+_TURN: Final = 0.001
+"""Seconds of real time after which short runs in a row let the event loop have a turn."""
+_AT_LEAST: Final = 16
+"""How many runs in a row there may be before anybody looks at the time."""
 _PATIENCE: Final = 1.0
 """Seconds of real time that a cancelled task may take to end."""
 
@@ -59,11 +65,12 @@ class Scheduler:
         self._offers: list[tuple[tuple[int, int], int, Lane]] = []
         self._order = itertools.count(1)
         self._run_keys = itertools.count(1)
-        self._is_pump_due = False
+        self._is_looking = False
         self._is_stopped = False
         self._jobs: dict[Job, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._has_task_factory = False
+        self._no_variables = Variables()
         attempts.end = self.end
         attempts.enqueue = self.enqueue
         attempts.free = self.free
@@ -76,7 +83,7 @@ class Scheduler:
         self._loop = asyncio.get_running_loop()
         self._has_task_factory = self._loop.get_task_factory() is not None
         self._is_stopped = self._attempts.is_stopped = False
-        self._is_pump_due = False
+        self._is_looking = False
         self._run_keys = itertools.count(_random.getrandbits(127))
         self._offers.clear()
         self._jobs.clear()
@@ -95,7 +102,7 @@ class Scheduler:
         loop = asyncio.get_running_loop()
         end = loop.time() + grace
         while (left := end - loop.time()) > 0:
-            if self._is_pump_due:
+            if self._is_looking:
                 await asyncio.sleep(0)
                 continue
             tasks = [*self._tasks(), *others()]
@@ -272,7 +279,7 @@ class Scheduler:
         self._board.used -= 1
         if lane.offered is None and lane.ready.first:
             self._offer(lane)
-        if self._offers and not self._is_pump_due:
+        if self._offers and not self._is_looking:
             self._wake()
 
     def _lane_of(self, agent: Agent) -> Lane:
@@ -289,49 +296,124 @@ class Scheduler:
             if lane.offered != key:
                 lane.offered = key
                 heapq.heappush(self._offers, (key, next(self._order), lane))
-            if not self._is_pump_due:
+            if not self._is_looking:
                 self._wake()
 
     def _wake(self) -> None:
         if self._loop is not None:
-            self._is_pump_due = True
+            self._is_looking = True
             self._loop.call_soon(self._pump)
 
     def _pump(self) -> None:
         """Start what can start, the most urgent first, in one step of the event loop."""
-        self._is_pump_due = False
+        self._is_looking = False
         if self._attempts.is_torn_down():
             return  # the event loop is ending, and what starts now would never end
+        is_attended = self._attempts.is_attended
+        while (job := self._next()) is not None:
+            if is_attended or job.lane.waits:
+                self._start(job)
+            else:
+                self._is_looking = True
+                job.task = self._task(self._run_in_a_row(job), self._no_variables)
+                return  # it goes on with the others
+
+    def _next(self) -> Job | None:
+        """Take the most urgent run that can start out of its queue, and give it its slots."""
         offers = self._offers
         board = self._board
         while offers and not self._is_stopped and board.used < board.limit:
-            key, _, lane = heapq.heappop(offers)
-            if lane.offered != key:
-                continue
-            lane.offered = None
+            key, _, lane = offers[0]
             ready, slots = lane.ready, lane.slots
-            while ready.first and slots.used < slots.limit:
-                if board.used >= board.limit or (offers and ready.key > offers[0][0]):
-                    self._offer(lane)
-                    break
+            if lane.offered != key or not ready.first or slots.used >= slots.limit:
+                heapq.heappop(offers)
+                if lane.offered == key:
+                    lane.offered = None
+            elif len(offers) > 1 and ready.key != key:  # what made it so urgent was taken
+                lane.offered = ready.key
+                heapq.heapreplace(offers, (ready.key, next(self._order), lane))
+            else:
                 job = ready.pop()
                 if job.state == "queued":
                     slots.used += 1
                     board.used += 1
-                    self._start(job)
+                    return job
+        return None
 
     def _start(self, job: Job) -> asyncio.Task[None]:
+        """Carry out an attempt in a task of its own."""
+        variables = _begin(job)
+        job.task = self._task(self._attempts.run_agent_task(job), variables)
+        return job.task
+
+    def _task(self, work: Coroutine[Any, Any, None], variables: Variables) -> asyncio.Task[None]:
         assert self._loop is not None
-        job.attempt += 1
-        job.state = "running"
-        variables = job.variables if job.attempt == 1 else job.variables.copy()
-        work = self._attempts.run_agent_task(job)
         if self._has_task_factory:
-            task = self._loop.create_task(work, context=variables)
-        else:  # what `create_task` does then, without its detours
-            task = asyncio.Task(work, loop=self._loop, context=variables)
-        job.task = task
-        return task
+            return self._loop.create_task(work, context=variables)
+        # what `create_task` does then, without its detours
+        return asyncio.Task(work, loop=self._loop, context=variables)
+
+    # --- short runs, which never wait ---
+
+    async def _run_in_a_row(self, job: Job | None) -> None:
+        """Carry out attempts one after the other, in this task, until one has waited.
+
+        A task costs as much as all else that a short run needs. A run that never waits leaves
+        its task to the next one: it never gave the event loop a turn, so nobody can know the
+        task by now. Each run has its own context variables all the same.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        assert self._loop is not None
+        end = self._loop.time() + _TURN
+        done = 0
+        while job is not None:
+            job.task = task
+            if await self._run_here(job):
+                return
+            job = self._next()
+            done += 1
+            if task.cancelling() or (not done % _AT_LEAST and self._loop.time() > end):
+                break
+        if job is None:
+            self._is_looking = False
+        else:
+            job.task = self._task(self._run_in_a_row(job), self._no_variables)
+
+    @coroutine
+    def _run_here(self, job: Job) -> Generator[Any, Any, bool]:
+        """Carry out an attempt under its own context variables; return whether it waited."""
+        run = _begin(job).run
+        work = self._attempts.run_agent_task(job)
+        try:
+            waits_for = run(work.send, None)
+        except StopIteration:
+            return False
+        except BaseException:
+            self._is_looking = False
+            raise
+        job.lane.waits = True
+        self._is_looking = False
+        if self._offers:
+            self._wake()
+        while True:
+            try:
+                result = yield waits_for
+            except BaseException as error:  # noqa: BLE001 - thrown into the run
+                step = partial(run, work.throw, error)
+            else:
+                step = partial(run, work.send, result)
+            try:
+                waits_for = step()
+            except StopIteration:
+                return True
+
+
+def _begin(job: Job) -> Variables:
+    """Count an attempt that starts, and return the context variables for it."""
+    job.attempt += 1
+    job.state = "running"
+    return job.variables if job.attempt == 1 else job.variables.copy()
 
 
 UNLIMITED: Final = 1 << 62
