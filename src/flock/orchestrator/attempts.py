@@ -99,6 +99,7 @@ class Attempts:
 
     async def run_agent_task(self, job: Job) -> None:
         """Carry out one attempt, from its first hook to its commit; never raises."""
+        job.attempt += 1
         agent = job.lane.agent
         is_heard = self._events.is_heard
         started = self._now() if is_heard else 0.0

@@ -34,7 +34,8 @@ class Lane:
         ready: Its runs that wait for a slot.
         slots: How many of them may go on at once.
         offered: The urgency under which the scheduler knows the lane; None if it does not.
-        waits: Whether a run of it ever waited for something, so that each gets its own task.
+        waits: Whether a run of it ever waited for something, so that each gets its own task;
+            None before the first.
     """
 
     __slots__ = ("agent", "offered", "ready", "slots", "waits")
@@ -44,7 +45,7 @@ class Lane:
         self.slots = agent.slots
         self.ready = Ready()
         self.offered: tuple[int, int] | None = None
-        self.waits = False
+        self.waits: bool | None = None
 
 
 class Call:

@@ -186,10 +186,7 @@ class Scheduler:
             job.parent_keys = ()
         self._idle.begin(job.correlation_id)
         self._jobs[job] = None
-        if call.is_nested:
-            self._start(job)
-        else:
-            self.enqueue(job)
+        self.enqueue(job)
         return job
 
     def schedule_task(
@@ -209,6 +206,7 @@ class Scheduler:
         job.call = Call(waiter, is_nested=True)
         self._idle.begin(job.correlation_id)
         self._jobs[job] = None
+        job.state = "running"
         return self._start(job)
 
     def jobs(self, workflow: str) -> list[Job]:
@@ -254,6 +252,7 @@ class Scheduler:
         """Let a run wait for its slots, or take its caller's."""
         job.state = "queued"
         if job.call is not None and job.call.is_nested:
+            job.state = "running"
             self._start(job)
             return
         lane = job.lane
@@ -311,12 +310,14 @@ class Scheduler:
             return  # the event loop is ending, and what starts now would never end
         is_attended = self._attempts.is_attended
         while (job := self._next()) is not None:
-            if is_attended or job.lane.waits:
+            waits = job.lane.waits
+            if waits or is_attended:
                 self._start(job)
-            else:
+                continue
+            job.task = self._task(self._run_in_a_row(job), self._no_variables)
+            if waits is not None:
                 self._is_looking = True
-                job.task = self._task(self._run_in_a_row(job), self._no_variables)
-                return  # it goes on with the others
+                return  # that task goes on with the others
 
     def _next(self) -> Job | None:
         """Take the most urgent run that can start out of its queue, and give it its slots."""
@@ -335,6 +336,7 @@ class Scheduler:
             else:
                 job = ready.pop()
                 if job.state == "queued":
+                    job.state = "running"
                     slots.used += 1
                     board.used += 1
                     return job
@@ -342,8 +344,8 @@ class Scheduler:
 
     def _start(self, job: Job) -> asyncio.Task[None]:
         """Carry out an attempt in a task of its own."""
-        variables = _begin(job)
-        job.task = self._task(self._attempts.run_agent_task(job), variables)
+        work = self._attempts.run_agent_task(job)
+        job.task = self._task(work, _variables_of(job))
         return job.task
 
     def _task(self, work: Coroutine[Any, Any, None], variables: Variables) -> asyncio.Task[None]:
@@ -367,6 +369,7 @@ class Scheduler:
         assert self._loop is not None
         end = self._loop.time() + _TURN
         done = 0
+        self._is_looking = True
         while job is not None:
             job.task = task
             if await self._run_here(job):
@@ -383,37 +386,41 @@ class Scheduler:
     @coroutine
     def _run_here(self, job: Job) -> Generator[Any, Any, bool]:
         """Carry out an attempt under its own context variables; return whether it waited."""
-        run = _begin(job).run
+        run = _variables_of(job).run
         work = self._attempts.run_agent_task(job)
+        lane = job.lane
         try:
             waits_for = run(work.send, None)
         except StopIteration:
+            if lane.waits is None:
+                lane.waits = False
             return False
         except BaseException:
             self._is_looking = False
             raise
-        job.lane.waits = True
+        lane.waits = True
         self._is_looking = False
         if self._offers:
-            self._wake()
+            self._pump()
         while True:
+            result: object = None
+            thrown: BaseException | None = None
             try:
                 result = yield waits_for
-            except BaseException as error:  # noqa: BLE001 - thrown into the run
-                step = partial(run, work.throw, error)
-            else:
-                step = partial(run, work.send, result)
+            except BaseException as error:  # noqa: BLE001 - the run's own
+                thrown = error
             try:
-                waits_for = step()
+                step = work.send if thrown is None else work.throw
+                waits_for = run(step, result if thrown is None else thrown)
             except StopIteration:
                 return True
+            finally:
+                thrown = None  # its traceback knows this frame: no reference cycle keeps both
 
 
-def _begin(job: Job) -> Variables:
-    """Count an attempt that starts, and return the context variables for it."""
-    job.attempt += 1
-    job.state = "running"
-    return job.variables if job.attempt == 1 else job.variables.copy()
+def _variables_of(job: Job) -> Variables:
+    """Return the context variables for an attempt; what one sets, the next does not see."""
+    return job.variables.copy() if job.attempt else job.variables
 
 
 UNLIMITED: Final = 1 << 62

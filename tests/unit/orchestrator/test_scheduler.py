@@ -23,6 +23,7 @@ class StubAttempts:
     enqueue: Any
     free: Any
     jobs: dict[Job, None]
+    is_attended = False
 
     def __init__(self) -> None:
         self.is_stopped = False
