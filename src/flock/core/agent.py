@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel
 
@@ -275,8 +275,8 @@ class Agent:
         """Check the answer of an agent of one engine, one group and no hooks: most agents."""
         entry = registry.entry_of(answer)
         if entry is not None:
-            made = self._draft(cast("BaseModel", answer), ctx, entry)
-            if made.entry is self._only_entry:
+            made = self._draft(answer, ctx, entry)  # pyright: ignore[reportArgumentType]
+            if entry is self._only_entry:
                 return [made]
             results = [made]
         else:

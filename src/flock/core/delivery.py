@@ -16,9 +16,7 @@ class Delivery:
 
     Attributes:
         artifact: The artifact.
-        agent: Name of the agent.
-        index: Which of the agent's subscriptions, from 0.
-        subscription: The subscription itself.
+        subscription: The subscription.
         opens_at: Seconds since the epoch from which the agent may see the artifact.
         arrived: When it came to the gate, in seconds since the epoch; 0 before.
         number: Which arrival at a join it was, from 1.
@@ -27,10 +25,8 @@ class Delivery:
     """
 
     __slots__ = (
-        "agent",
         "arrived",
         "artifact",
-        "index",
         "is_open",
         "number",
         "opens_at",
@@ -42,14 +38,22 @@ class Delivery:
         self, artifact: Artifact, subscription: Subscription, opens_at: float = 0.0
     ) -> None:
         self.artifact = artifact
-        self.agent = subscription.agent
-        self.index = subscription.index
         self.subscription = subscription
         self.opens_at = opens_at
         self.arrived = 0.0
         self.number = 0
         self.run: Run | None = None
         self.is_open = True
+
+    @property
+    def agent(self) -> str:
+        """Name of the agent."""
+        return self.subscription.agent
+
+    @property
+    def index(self) -> int:
+        """Which of the agent's subscriptions, from 0."""
+        return self.subscription.index
 
     def __repr__(self) -> str:
         return f"Delivery({self.artifact.type} -> {self.agent!r}[{self.index}])"

@@ -189,16 +189,14 @@ class TypeRegistry:
         Raises:
             TypeRegistryError: `cls` is no Pydantic model class, or its name is another's.
         """
-        entry: TypeEntry | None = getattr(cls, _MARK, None)
-        if entry is not None and entry.cls is cls:  # not one inherited from a parent
-            return entry
-        return self.register(cls)
+        entry: TypeEntry | None = cls.__dict__.get(_MARK)  # not one inherited from a parent
+        return self.register(cls) if entry is None else entry
 
     def entry_of(self, obj: object) -> TypeEntry | None:
         """Return the entry of an object's class, or None if it is no Pydantic model."""
         kind: type = type(obj)
-        entry: TypeEntry | None = getattr(kind, _MARK, None)
-        if entry is not None and entry.cls is kind:  # before `isinstance`, which is slow here
+        entry: TypeEntry | None = kind.__dict__.get(_MARK)
+        if entry is not None:  # before `isinstance`, which is slow here
             return entry
         return self.entry(kind) if isinstance(obj, BaseModel) else None
 

@@ -51,7 +51,6 @@ class Attempts:
     Attributes:
         end: Ends a run from outside; the scheduler's.
         enqueue: Lets a run wait for its next attempt; the scheduler's.
-        free: Gives a run's slots back; the scheduler's.
         jobs: The runs that have not ended; the scheduler's.
         on_run_end: Called when a run ended while something waits for that; else None.
         is_stopped: Whether the board closes, so that nothing is tried again.
@@ -59,7 +58,6 @@ class Attempts:
 
     end: Callable[[Job, Ending, Exception | None], None]
     enqueue: Callable[[Job], None]
-    free: Callable[[Job], None]
     jobs: dict[Job, None]
 
     def __init__(
@@ -130,8 +128,6 @@ class Attempts:
             if failure is None:
                 raise
             await self._raised(job, failure, started)
-        finally:
-            self.free(job)
 
     # --- before ---
 
@@ -202,7 +198,7 @@ class Attempts:
 
     async def _commit_run(self, ctx: Context, outputs: list[Artifact]) -> list[Artifact]:
         """Commit a run's outputs and close its deliveries."""
-        job = cast("Job", ctx.run)
+        job: Job = ctx.run  # pyright: ignore[reportAssignmentType] - it made the context
         if job.ending is not None:
             raise asyncio.CancelledError
         if not job.lane.agent.streams:
@@ -385,7 +381,10 @@ class Attempts:
         if job not in self.jobs:
             return  # left behind by a board that was closed since
         del self.jobs[job]
-        self._rest(job)
+        if job.deadline is not None:
+            job.deadline.cancel()
+            job.deadline = None
+        job.context = None
         job.state = "ended"
         job.task = None
         job.variables = NO_VARIABLES  # they know of the job: no reference cycle keeps it

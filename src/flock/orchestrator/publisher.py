@@ -79,7 +79,7 @@ class Publisher:
         """
         entry = registry.entry_of(obj)
         if entry is not None:
-            data = entry.freeze(cast("BaseModel", obj))
+            data = entry.freeze(obj)  # pyright: ignore[reportArgumentType] - it is a model
         elif isinstance(obj, Artifact):
             return _restamped(obj, correlation_id, partition_key, tags, visibility, depth)
         elif isinstance(obj, Mapping):
@@ -168,17 +168,14 @@ class Publisher:
             PublishError: A component refused an artifact; nothing was stored.
             StoreError: The store could not do it; nothing was stored.
         """
-        silent: set[int] | None = None
+        starting = artifacts
         if self._components.watches_publishing:
-            silent = set()
-            for position, artifact in enumerate(artifacts):
-                artifacts[position] = await self._accepted(artifact, silent)
+            starting = await self._accept(artifacts)
         opened: list[Delivery] = []
         if deliver:
             match = self.matcher.match
-            for artifact in artifacts:
-                if silent is None or artifact.key not in silent:
-                    match(artifact, opened, without)
+            for artifact in starting:
+                match(artifact, opened, without)
         commit = Commit(artifacts, opened, closed, run, self._now(), buried)
         try:
             await self._store.commit(commit)
@@ -199,6 +196,13 @@ class Publisher:
                 )
         if commit.opened:
             self.route(commit.opened)
+
+    async def _accept(self, artifacts: list[Artifact]) -> list[Artifact]:
+        """Let components see and replace artifacts; return those that start somebody."""
+        silent: set[int] = set()
+        for position, artifact in enumerate(artifacts):
+            artifacts[position] = await self._accepted(artifact, silent)
+        return [artifact for artifact in artifacts if artifact.key not in silent]
 
     async def _accepted(self, artifact: Artifact, silent: set[int]) -> Artifact:
         """Let components see an artifact; note its key if it starts nobody."""

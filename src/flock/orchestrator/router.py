@@ -91,10 +91,9 @@ class Router:
             elif delivery.subscription.is_gated:
                 self._go_on(delivery)
             else:  # what most deliveries are
-                agent = self._agent_of(delivery.agent)
+                agent = self._agent_of(delivery.subscription.agent)
                 if agent is not None:
-                    artifacts = [delivery.artifact]
-                    self._scheduler.submit(agent, delivery.subscription, (delivery,), artifacts)
+                    self._scheduler.submit_one(agent, delivery)
 
     def _go_on(self, delivery: Delivery) -> None:
         agent = self._agent_of(delivery.agent)

@@ -73,7 +73,6 @@ class Scheduler:
         self._no_variables = Variables()
         attempts.end = self.end
         attempts.enqueue = self.enqueue
-        attempts.free = self.free
         attempts.jobs = self._jobs
 
     # --- the life of the scheduler ---
@@ -132,6 +131,17 @@ class Scheduler:
         return [task for task in tasks if task is not None and task is not current]
 
     # --- queueing ---
+
+    def submit_one(self, agent: Agent, delivery: Delivery) -> None:
+        """Queue a run over one delivery."""
+        lane = self._lanes.get(agent.name) or self._lane_of(agent)
+        job = Job(
+            next(self._run_keys), lane, delivery.subscription, (delivery,), [delivery.artifact]
+        )
+        delivery.run = job
+        self._idle.begin(job.correlation_id)
+        self._jobs[job] = None
+        self.enqueue(job)
 
     def submit(
         self,
@@ -267,7 +277,7 @@ class Scheduler:
         if lane.offered is None or priority > -lane.offered[0]:
             self._offer(lane)
 
-    def free(self, job: Job) -> None:
+    def _free(self, job: Job) -> None:
         """Give the slots of a run that ended back, and let the next one start."""
         lane = job.lane
         if (job.call is not None and job.call.is_nested) or (
@@ -344,9 +354,14 @@ class Scheduler:
 
     def _start(self, job: Job) -> asyncio.Task[None]:
         """Carry out an attempt in a task of its own."""
-        work = self._attempts.run_agent_task(job)
-        job.task = self._task(work, _variables_of(job))
+        job.task = self._task(self._run_alone(job), _variables_of(job))
         return job.task
+
+    async def _run_alone(self, job: Job) -> None:
+        try:
+            await self._attempts.run_agent_task(job)
+        finally:
+            self._free(job)
 
     def _task(self, work: Coroutine[Any, Any, None], variables: Variables) -> asyncio.Task[None]:
         assert self._loop is not None
@@ -374,7 +389,7 @@ class Scheduler:
             job.task = task
             if await self._run_here(job):
                 return
-            job = self._next()
+            job = self._following(job)
             done += 1
             if task.cancelling() or (not done % _AT_LEAST and self._loop.time() > end):
                 break
@@ -382,6 +397,21 @@ class Scheduler:
             self._is_looking = False
         else:
             job.task = self._task(self._run_in_a_row(job), self._no_variables)
+
+    def _following(self, job: Job) -> Job | None:
+        """Return the run that goes on where one ended, in its slots where it can."""
+        offers = self._offers
+        if len(offers) == 1 and not self._is_stopped:
+            lane = offers[0][2]
+            slots = lane.slots
+            is_mine = lane is job.lane and lane.offered is not None
+            if is_mine and lane.ready.first and slots.used <= slots.limit and not slots.waiters:
+                following = lane.ready.pop()
+                if following.state == "queued":
+                    following.state = "running"
+                    return following
+        self._free(job)
+        return self._next()
 
     @coroutine
     def _run_here(self, job: Job) -> Generator[Any, Any, bool]:
@@ -397,25 +427,37 @@ class Scheduler:
             return False
         except BaseException:
             self._is_looking = False
+            self._free(job)
             raise
         lane.waits = True
         self._is_looking = False
         if self._offers:
             self._pump()
-        while True:
-            result: object = None
-            thrown: BaseException | None = None
-            try:
-                result = yield waits_for
-            except BaseException as error:  # noqa: BLE001 - the run's own
-                thrown = error
-            try:
-                step = work.send if thrown is None else work.throw
-                waits_for = run(step, result if thrown is None else thrown)
-            except StopIteration:
-                return True
-            finally:
-                thrown = None  # its traceback knows this frame: no reference cycle keeps both
+        try:
+            yield from _rest_of(work, run, waits_for)
+        finally:
+            self._free(job)
+        return True
+
+
+def _rest_of(
+    work: Coroutine[Any, Any, None], run: Callable[..., Any], waits_for: object
+) -> Generator[Any, Any, None]:
+    """Go on with a coroutine that waits for something, each step under its variables."""
+    while True:
+        result: object = None
+        thrown: BaseException | None = None
+        try:
+            result = yield waits_for
+        except BaseException as error:  # noqa: BLE001 - the run's own
+            thrown = error
+        try:
+            step = work.send if thrown is None else work.throw
+            waits_for = run(step, result if thrown is None else thrown)
+        except StopIteration:
+            return
+        finally:
+            thrown = None  # its traceback knows this frame: no reference cycle keeps both
 
 
 def _variables_of(job: Job) -> Variables:

@@ -78,12 +78,13 @@ class InMemoryBlackboardStore:
             msg = f"there is no dead letter {commit.redriven}; somebody may have redriven it"
             raise StoreError(msg)
         self._add(commit.artifacts)
+        open_deliveries = self._open
         for delivery in commit.closed:
             delivery.is_open = False
-            self._open.pop(delivery, None)
+            open_deliveries.pop(delivery, None)
         for delivery in commit.opened:
             delivery.is_open = True
-            self._open[delivery] = None
+            open_deliveries[delivery] = None
         run = commit.run
         if run is not None:
             for key in run.parent_keys:
@@ -104,22 +105,28 @@ class InMemoryBlackboardStore:
             if artifact.key in known:
                 msg = f"artifact {artifact.id} is on the board already"
                 raise StoreError(msg)
-        if len(artifacts) > 1 and len({a.key for a in artifacts}) < len(artifacts):
+        if len(artifacts) == 1:
+            self._place(artifacts[0], row_of(artifacts[0]))
+            return
+        if len({a.key for a in artifacts}) < len(artifacts):
             msg = "one commit holds the same artifact twice"
             raise StoreError(msg)
         rows = [*map(row_of, artifacts)]  # what can fail comes first
-        before, last_of = self._before_in_workflow, self._last_of_workflow
         for artifact, row in zip(artifacts, rows, strict=True):
-            workflow = artifact.correlation_id
-            before.append(last_of.get(workflow, 0))
-            seq = len(before)
-            set_seq(artifact, seq)
-            self._rows.append(row)
-            known[artifact.key] = last_of[workflow] = seq
-            try:
-                self._by_type[artifact.entry.name].append(seq)
-            except KeyError:
-                self._by_type[artifact.entry.name] = array("q", (seq,))
+            self._place(artifact, row)
+
+    def _place(self, artifact: Artifact, row: Row) -> None:
+        before, last_of = self._before_in_workflow, self._last_of_workflow
+        workflow = artifact.correlation_id
+        before.append(last_of.get(workflow, 0))
+        seq = len(before)
+        set_seq(artifact, seq)
+        self._rows.append(row)
+        self._seq_by_key[artifact.key] = last_of[workflow] = seq
+        try:
+            self._by_type[row[1]].append(seq)
+        except KeyError:
+            self._by_type[row[1]] = array("q", (seq,))
 
     async def open_deliveries(self) -> builtins.list[Delivery]:
         """Return what is still open, in board order."""
