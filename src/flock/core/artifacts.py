@@ -268,7 +268,7 @@ def seal(
     created: float,
     parent_keys: tuple[int, ...],
     depth: int,
-    version: int | None = None,
+    version: int = 0,
     seq: int = 0,
 ) -> Artifact:
     """Make an artifact of its parts; for the board and for stores.
@@ -285,7 +285,7 @@ def seal(
         created: Seconds since the Unix epoch.
         parent_keys: Ids of the inputs it was made of.
         depth: Number of runs between it and the outside.
-        version: The version of `data`; the class's unless said.
+        version: The version of `data`; the class's if 0.
         seq: Position on the board, 0 while it is not there.
     """
     made = _Unsealed()
@@ -300,7 +300,7 @@ def seal(
     made.created = created
     made.parent_keys = parent_keys
     made.depth = depth
-    made.version = entry.version if version is None else version
+    made.version = version or entry.version
     made.seq = seq
     made.__class__ = Artifact  # pyright: ignore[reportAttributeAccessIssue]
     return made  # pyright: ignore[reportReturnType]

@@ -170,13 +170,13 @@ class Gathering:
             self._run(gate, group, is_batch=False)
             return
         self._idle.waiting += len(group)
-        self._tell_waiting(group[-1])
-        first, *others = group
-        time = max(first.arrived, *(d.arrived for d in others)) if others else first.arrived
-        filled = batch.add(group, time)
+        if self._events.is_heard:
+            self._tell_waiting(group[-1])
+        completed = group[0].arrived if len(group) == 1 else max(d.arrived for d in group)
+        filled = batch.add(group, completed)
         if filled is not None:
             self._flush(gate, filled, "size")
-        elif gate.batch_deadline is None:
+        elif batch.is_timed and gate.batch_deadline is None:
             self._watch_batch(gate, batch)
 
     def _run(self, gate: Gate, group: list[Delivery], *, is_batch: bool) -> None:
@@ -271,14 +271,14 @@ class Gathering:
     def wait(self, delivery: Delivery) -> None:
         """Count and tell of a delivery that waits."""
         self._idle.waiting += 1
-        self._tell_waiting(delivery)
+        if self._events.is_heard:
+            self._tell_waiting(delivery)
 
     def _tell_waiting(self, delivery: Delivery) -> None:
-        if self._events.is_heard:
-            artifact, now = delivery.artifact, as_datetime(self._clock.time())
-            self._events.tell(
-                DeliveryWaiting(now, artifact.correlation_id, delivery.agent, artifact.id)
-            )
+        artifact, now = delivery.artifact, as_datetime(self._clock.time())
+        self._events.tell(
+            DeliveryWaiting(now, artifact.correlation_id, delivery.agent, artifact.id)
+        )
 
     def waiting(self) -> list[Delivery]:
         """Return every delivery that waits before a gate."""

@@ -180,22 +180,21 @@ class Publisher:
         try:
             await self._store.commit(commit)
         finally:
-            if commit.is_done:
-                self._stored(commit, on_stored)
+            if commit.is_done:  # then everything follows from it
+                if run is not None:
+                    run.is_committed = True
+                if on_stored is not None:
+                    on_stored()
+                if self._events.is_heard:
+                    self._tell_published(artifacts)
+                if opened:
+                    self.route(opened)
 
-    def _stored(self, commit: Commit, on_stored: Callable[[], None] | None) -> None:
-        """Let everything follow from a commit that the store has."""
-        if commit.run is not None:
-            commit.run.is_committed = True
-        if on_stored is not None:
-            on_stored()
-        if self._events.is_heard:
-            for artifact in commit.artifacts:
-                self._events.tell(
-                    ArtifactPublished(artifact.created_at, artifact.correlation_id, artifact)
-                )
-        if commit.opened:
-            self.route(commit.opened)
+    def _tell_published(self, artifacts: Sequence[Artifact]) -> None:
+        for artifact in artifacts:
+            self._events.tell(
+                ArtifactPublished(artifact.created_at, artifact.correlation_id, artifact)
+            )
 
     async def _accept(self, artifacts: list[Artifact]) -> list[Artifact]:
         """Let components see and replace artifacts; return those that start somebody."""

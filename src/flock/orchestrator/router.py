@@ -88,21 +88,21 @@ class Router:
                 self._wait_until_open(delivery)
             elif asks:
                 self._ask_later(delivery)
-            elif delivery.subscription.is_gated:
-                self._go_on(delivery)
-            else:  # what most deliveries are
-                agent = self._agent_of(delivery.subscription.agent)
-                if agent is not None:
+            elif (agent := self._agent_of(delivery.subscription.agent)) is not None:
+                if delivery.subscription.is_gated:
+                    self._gathering.take(delivery, agent)
+                else:
                     self._scheduler.submit_one(agent, delivery)
 
     def _go_on(self, delivery: Delivery) -> None:
-        agent = self._agent_of(delivery.agent)
+        subscription = delivery.subscription
+        agent = self._agent_of(subscription.agent)
         if agent is None:
             return  # declared by another program that shares the store: it stays open
-        if delivery.subscription.is_gated:
+        if subscription.is_gated:
             self._gathering.take(delivery, agent)
         else:
-            self._scheduler.submit(agent, delivery.subscription, (delivery,), [delivery.artifact])
+            self._scheduler.submit_one(agent, delivery)
 
     def resume(self, deliveries: Sequence[Delivery]) -> None:
         """Go on with what was open when the board was closed.

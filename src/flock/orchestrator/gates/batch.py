@@ -12,13 +12,18 @@ if TYPE_CHECKING:
 
 
 class Batch:
-    """Gathers groups, in the order they were completed, until there are enough."""
+    """Gathers groups, in the order they were completed, until there are enough.
+
+    Attributes:
+        is_timed: Whether it falls due some time after the first group.
+    """
 
     def __init__(self, subscription: Subscription) -> None:
         batch = subscription.batch
         assert batch is not None
         self._size = batch.size
         self._timeout = batch.timeout_seconds
+        self.is_timed = self._timeout is not None
         self._groups: list[list[Delivery]] = []
         self._times: list[float] = []
 
