@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from flock.core.artifacts import Artifact
     from flock.core.builder import AgentBuilder
     from flock.core.context import Context, ContextProvider, ContextRequest, EvalInputs, EvalResult
+    from flock.core.deltas import ModelCalled, PartialOutput, Token, ToolCalled
     from flock.core.filters import FilterConfig
     from flock.core.outputs import OutputGroup, OutputSpec
     from flock.core.retry import Backoff
     from flock.core.subscription import BatchSpec, JoinSpec, Subscription
     from flock.core.system import GroupExpired, WorkflowError
     from flock.core.types import flock_type, upcasts
+    from flock.core.usage import Budget, Reservation, Spent, Usage
     from flock.core.visibility import (
         AfterVisibility,
         AgentIdentity,
@@ -37,17 +39,23 @@ if TYPE_CHECKING:
         Visibility,
     )
     from flock.engines.base import EngineComponent
+    from flock.engines.chat import ChatAnswer, ChatModel, ChatRequest, ToolRequest
     from flock.engines.dspy import DSPyEngine
     from flock.errors import (
+        BudgetExceeded,
+        ContextOverflow,
         DeclarationError,
         EngineError,
         FlockError,
         LoopLimitExceeded,
+        ModelRefused,
+        ModelUnavailable,
         NotFound,
         NotIdle,
         NotYetAvailable,
         OutputContractError,
         PublishError,
+        RateLimited,
         RunError,
         RunTimeout,
         SchemaTooNew,
@@ -80,12 +88,7 @@ if TYPE_CHECKING:
     from flock.orchestrator.idle import IdleReport
     from flock.orchestrator.workflows import WorkflowStatus
     from flock.store.memory import InMemoryBlackboardStore
-    from flock.store.protocol import (
-        ArtifactSummary,
-        BlackboardStore,
-        ConsumptionRecord,
-        DeadLetter,
-    )
+    from flock.store.protocol import ArtifactSummary, BlackboardStore, ConsumptionRecord, DeadLetter
 
 __version__ = "0.1.0"
 
@@ -103,10 +106,16 @@ __all__ = [
     "BatchSpec",
     "BlackboardStore",
     "BoardIdle",
+    "Budget",
+    "BudgetExceeded",
+    "ChatAnswer",
+    "ChatModel",
+    "ChatRequest",
     "Clock",
     "CollectionResult",
     "ConsumptionRecord",
     "Context",
+    "ContextOverflow",
     "ContextProvider",
     "ContextRequest",
     "DSPyEngine",
@@ -132,6 +141,9 @@ __all__ = [
     "JoinSpec",
     "LabelledVisibility",
     "LoopLimitExceeded",
+    "ModelCalled",
+    "ModelRefused",
+    "ModelUnavailable",
     "NotFound",
     "NotIdle",
     "NotYetAvailable",
@@ -139,9 +151,12 @@ __all__ = [
     "OutputContractError",
     "OutputGroup",
     "OutputSpec",
+    "PartialOutput",
     "PrivateVisibility",
     "PublicVisibility",
     "PublishError",
+    "RateLimited",
+    "Reservation",
     "RunCancelled",
     "RunEmitted",
     "RunError",
@@ -153,13 +168,18 @@ __all__ = [
     "RunTimeout",
     "ScheduleDecision",
     "SchemaTooNew",
+    "Spent",
     "StoreError",
     "StoreLocked",
     "Subscription",
     "SystemClock",
     "TenantVisibility",
+    "Token",
+    "ToolCalled",
+    "ToolRequest",
     "TypeRegistryError",
     "UpcastError",
+    "Usage",
     "Visibility",
     "WorkflowError",
     "WorkflowIdle",
@@ -189,6 +209,12 @@ _MODULES = {
         "EvalInputs",
         "EvalResult",
     ),
+    "flock.core.deltas": (
+        "ModelCalled",
+        "PartialOutput",
+        "Token",
+        "ToolCalled",
+    ),
     "flock.core.filters": ("FilterConfig",),
     "flock.core.outputs": (
         "OutputGroup",
@@ -208,6 +234,12 @@ _MODULES = {
         "flock_type",
         "upcasts",
     ),
+    "flock.core.usage": (
+        "Budget",
+        "Reservation",
+        "Spent",
+        "Usage",
+    ),
     "flock.core.visibility": (
         "AfterVisibility",
         "AgentIdentity",
@@ -218,17 +250,28 @@ _MODULES = {
         "Visibility",
     ),
     "flock.engines.base": ("EngineComponent",),
+    "flock.engines.chat": (
+        "ChatAnswer",
+        "ChatModel",
+        "ChatRequest",
+        "ToolRequest",
+    ),
     "flock.engines.dspy": ("DSPyEngine",),
     "flock.errors": (
+        "BudgetExceeded",
+        "ContextOverflow",
         "DeclarationError",
         "EngineError",
         "FlockError",
         "LoopLimitExceeded",
+        "ModelRefused",
+        "ModelUnavailable",
         "NotFound",
         "NotIdle",
         "NotYetAvailable",
         "OutputContractError",
         "PublishError",
+        "RateLimited",
         "RunError",
         "RunTimeout",
         "SchemaTooNew",
@@ -258,8 +301,8 @@ _MODULES = {
         "WorkflowIdle",
     ),
     "flock.orchestrator.flock": ("Flock",),
-    "flock.orchestrator.workflows": ("WorkflowStatus",),
     "flock.orchestrator.idle": ("IdleReport",),
+    "flock.orchestrator.workflows": ("WorkflowStatus",),
     "flock.store.memory": ("InMemoryBlackboardStore",),
     "flock.store.protocol": (
         "ArtifactSummary",

@@ -20,6 +20,7 @@ from flock.core.retry import RetryPolicy
 from flock.core.signature import FunctionSignature, yielded_models
 from flock.core.slots import Slots
 from flock.core.types import TypeEntry, registry
+from flock.core.usage import Budget
 from flock.core.visibility import PUBLIC, AgentIdentity
 from flock.errors import EngineError, OutputContractError
 
@@ -55,6 +56,7 @@ class Agent:
         skips_own_output: Whether it never consumes what it published.
         retry: How often a run is tried.
         timeout: Seconds after which a run is cancelled; None for never.
+        budgets: What it may spend.
         context_provider: Chooses its history; the board's if None.
         streams: Whether its outputs are published as they are made: one streaming engine
             alone. Known once the board is open.
@@ -77,6 +79,7 @@ class Agent:
         self.skips_own_output = True
         self.retry = RetryPolicy()
         self.timeout: float | None = None
+        self.budgets: list[Budget] = []
         self.context_provider: ContextProvider | None = None
         self._semaphore = Slots(DEFAULT_CONCURRENCY)
         self._make_engine = make_engine

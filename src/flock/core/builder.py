@@ -5,7 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, time
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypedDict, TypeVar, Unpack, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    NoReturn,
+    Self,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
 from pydantic import BaseModel
 
@@ -15,6 +26,7 @@ from flock.core.settle import settle
 from flock.core.signature import read_signature
 from flock.core.spans import Span, seconds
 from flock.core.subscription import BatchSpec, JoinSpec, Mode, Subscription
+from flock.core.usage import Budget
 from flock.core.visibility import Visibility
 from flock.core.words import Validation, Where, Word
 
@@ -355,6 +367,26 @@ class AgentBuilder:
     def timeout(self, span: Span) -> Self:
         """Cancel a run that takes longer than this (a `timedelta` or seconds): it failed."""
         self.agent.timeout = self._word("timeout").trying(seconds, span, "timeout")
+        return self._done()
+
+    def budget(
+        self,
+        *,
+        tokens: int | None = None,
+        usd: float | None = None,
+        runs: int | None = None,
+        per: Literal["board", "workflow"] = "board",
+    ) -> Self:
+        """Bound what the agent spends; see `Flock.budget`. Several budgets all hold.
+
+        Args:
+            tokens: How many tokens its model calls may take, in and out.
+            usd: How many US dollars they may cost.
+            runs: How many of its runs may begin.
+            per: `"board"` for all workflows together, `"workflow"` for each.
+        """
+        budget = self._word("budget").trying(Budget, tokens, usd, runs, per)
+        self.agent.budgets.append(budget)
         return self._done()
 
     # --- words whose machinery comes later ---

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from flock.core.delivery import Run
     from flock.core.filters import FilterConfig
+    from flock.core.usage import Accounts, Reservation, Usage
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -155,12 +156,14 @@ class Context:
         "ended_by",
         "fire_time",
         "is_batch",
+        "ledger",
         "load_history",
         "parent_keys",
         "run",
         "state",
         "trigger_type",
         "turns",
+        "unbooked",
     )
 
     def __init__(
@@ -191,6 +194,8 @@ class Context:
         self.ended_by: Exception | None = None
         self.emitted = 0
         self.turns: dict[str, Slots] | None = None
+        self.ledger: Accounts | None = None
+        self.unbooked: Mapping[str, Usage] | None = None
 
     @property
     def run_id(self) -> str:
@@ -242,6 +247,48 @@ class Context:
             run.steps = {**(run.steps or {}), name: result}
         return result
 
+    @property
+    def usage(self) -> Mapping[str, Usage]:
+        """What the model calls of the run took so far, of all its attempts, by model string."""
+        return (self.unbooked if self.run is None else self.run.usage) or {}
+
+    async def reserve(
+        self, model: str, *, tokens: int = 0, usd: float | None = 0.0
+    ) -> Reservation | None:
+        """Ask the budgets whether a model may be called, and have that much set aside.
+
+        Engines call it before each model call, and release the reservation after `charge`.
+
+        Args:
+            model: The model string.
+            tokens: How many tokens the call may take, in and out.
+            usd: How many US dollars it may cost; None if the price is not known.
+
+        Returns:
+            What was set aside, or None where no budget bounds the run.
+
+        Raises:
+            BudgetExceeded: A budget does not leave that much, or bounds money while the
+                model's price is not known.
+        """
+        if self.ledger is None or self.run is None:
+            return None
+        return await self.ledger.reserve(self.run, model, tokens, usd)
+
+    async def charge(self, model: str, usage: Usage) -> None:
+        """Write down what a model call took: at once, and whatever becomes of the run.
+
+        Args:
+            model: The model string.
+            usage: What the call took.
+        """
+        if self.ledger is not None and self.run is not None:
+            await self.ledger.charge(self.run, model, usage)
+        else:
+            so_far = self.unbooked or {}
+            before = so_far.get(model)
+            self.unbooked = {**so_far, model: usage if before is None else before + usage}
+
     def emit(self, delta: object) -> None:
         """Tell observers of progress, as a `RunEmitted` event. Nothing is stored.
 
@@ -271,6 +318,7 @@ def context_of(
     agent_identity: AgentIdentity,
     clock: Clock,
     emit_to: Callable[[Run, object], None],
+    ledger: Accounts | None,
 ) -> Context:
     """Make the context of an attempt of a run; for the scheduler, once per attempt."""
     ctx = Context.__new__(Context)
@@ -291,4 +339,6 @@ def context_of(
     ctx.ended_by = None
     ctx.emitted = 0
     ctx.turns = None
+    ctx.ledger = ledger
+    ctx.unbooked = None
     return ctx

@@ -15,7 +15,7 @@ from flock.core.context import Context, context_of
 from flock.core.lifecycle import label_of
 from flock.core.system import WorkflowError
 from flock.core.types import registry
-from flock.errors import EngineError, LoopLimitExceeded, RunError, RunTimeout
+from flock.errors import BudgetExceeded, EngineError, LoopLimitExceeded, RunError, RunTimeout
 from flock.orchestrator import inside
 from flock.orchestrator.events import (
     EventBus,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from flock.orchestrator.component_runner import ComponentRunner
     from flock.orchestrator.idle import Idle
     from flock.orchestrator.job import Ending, Job
+    from flock.orchestrator.ledger import Ledger
     from flock.orchestrator.lifecycle_manager import LifecycleManager
     from flock.orchestrator.outcomes import Outcomes
     from flock.orchestrator.publisher import Publisher
@@ -69,6 +70,7 @@ class Attempts:
         lifecycle: LifecycleManager,
         outcomes: Outcomes,
         publisher: Publisher,
+        ledger: Ledger,
         load_history: Callable[[Job], Awaitable[tuple[Artifact, ...]]],
         orchestrator: object,
         *,
@@ -82,6 +84,7 @@ class Attempts:
         self._lifecycle = lifecycle
         self._outcomes = outcomes
         self._publisher = publisher
+        self._ledger = ledger
         self._load_history = load_history
         self._orchestrator = orchestrator
         self._max_depth = max_depth
@@ -105,10 +108,17 @@ class Attempts:
             if job.ending is not None:
                 await self._interrupted(job)
                 return
-            ctx = job.context = context_of(job, agent.identity, self._clock, self._emit_to)
+            ctx = job.context = context_of(
+                job, agent.identity, self._clock, self._emit_to, self._ledger
+            )
             inside.enter(self._orchestrator, "an agent", job)
-            if agent.timeout is not None or job.call is not None or job.depth > self._max_depth:
-                self._check_limits(job, agent)
+            if (
+                agent.timeout is not None
+                or job.call is not None
+                or job.depth > self._max_depth
+                or self._ledger.counts_runs
+            ):
+                await self._check_limits(job, agent)
             if is_heard:
                 self._tell_started(job)
             if self._components.attends_runs and not await self._attended(job, agent):
@@ -131,11 +141,12 @@ class Attempts:
 
     # --- before ---
 
-    def _check_limits(self, job: Job, agent: Agent) -> None:
+    async def _check_limits(self, job: Job, agent: Agent) -> None:
         """Let the run time out when its time is over, and refuse it if it is too deep.
 
         Raises:
             LoopLimitExceeded: It is. A handler may be told of a refusal itself.
+            BudgetExceeded: It is one run too many.
         """
         timeout = agent.timeout
         if job.call is not None and job.call.timeout is not None:
@@ -147,8 +158,12 @@ class Attempts:
             job.deadline = self._lifecycle.timers.add(
                 self._now() + timeout, partial(self.end, job, "timeout", error)
             )
-        if job.depth <= self._max_depth:
-            return
+        if job.depth > self._max_depth:
+            self._check_depth(job)
+        if self._ledger.counts_runs:
+            await self._ledger.begin(job)
+
+    def _check_depth(self, job: Job) -> None:
         errors = registry.entry(WorkflowError).name
         is_handler = any(artifact.entry.name == errors for artifact in job.artifacts)
         if job.depth > self._max_depth + 2 * is_handler:
@@ -257,6 +272,7 @@ class Attempts:
                     job.attempt,
                     tuple(job.outputs),
                     now - started if started else 0.0,
+                    job.usage or {},
                 )
             )
         self._idle.runs += 1
@@ -272,7 +288,8 @@ class Attempts:
         self._rest(job)
         policy = job.lane.agent.retry
         again = False
-        if not (self.is_stopped or isinstance(error, LoopLimitExceeded | ComponentFailed)):
+        is_final = isinstance(error, LoopLimitExceeded | ComponentFailed | BudgetExceeded)
+        if not (self.is_stopped or is_final):
             try:
                 again = policy.again(job.attempt, error)
             except Exception:
@@ -318,6 +335,7 @@ class Attempts:
                     job.id,
                     job.attempt,
                     error,
+                    job.usage or {},
                 )
             )
         if job.call is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -17,6 +17,7 @@ from flock.core.builder import AgentBuilder, settle
 from flock.core.context import ContextProvider
 from flock.core.lifecycle import Engine
 from flock.core.spans import Span, seconds
+from flock.core.usage import Budget, Spent
 from flock.core.visibility import Visibility
 from flock.engines.dspy import OFFLINE_MODEL, DSPyEngine
 from flock.engines.function import FunctionEngine
@@ -192,6 +193,39 @@ class Flock:
         self._parts.components.add(component)
         return self
 
+    def budget(
+        self,
+        *,
+        tokens: int | None = None,
+        usd: float | None = None,
+        runs: int | None = None,
+        per: Literal["board", "workflow"] = "board",
+    ) -> Self:
+        """Bound what all agents spend together; each agent has a `budget` of its own as well.
+
+        A model call or a run that would go beyond it is not made: its run fails with
+        `BudgetExceeded`, is not tried again, and waits as a dead letter to be redriven under
+        a larger budget. What was spent lies in the store: the budget holds for as long as the
+        board, however often it is opened. Budgets add up; the tightest one decides.
+
+        Args:
+            tokens: How many tokens model calls may take, in and out.
+            usd: How many US dollars they may cost. Models of unknown price are refused.
+            runs: How many runs may begin.
+            per: `"board"` for all workflows together, `"workflow"` for each.
+
+        Raises:
+            DeclarationError: It bounds nothing, or by no positive number.
+        """
+        try:
+            budget = Budget(tokens, usd, runs, per)
+        except DeclarationError as error:
+            msg = f"the board, budget: {error}"
+            raise DeclarationError(msg) from None
+        self._parts.ledger.add(budget)
+        self._unsettle()
+        return self
+
     # --- opening and closing ---
 
     async def __aenter__(self) -> Self:
@@ -227,6 +261,7 @@ class Flock:
         for agent in self._agents.values():
             settle(agent)
             agent.resolve()
+        self._parts.ledger.settle(self._agents.values())
         self._publisher.matcher = Matcher(self._agents.values())
 
     def _make_engine(self, agent: Agent) -> Engine:
@@ -534,6 +569,24 @@ class Flock:
         """
         await self._opening.open()
         return await cancel(self._parts, str(correlation_id))
+
+    async def spent(
+        self,
+        correlation_id: str | None = None,
+        *,
+        agent: str | None = None,
+        run_id: str | None = None,
+    ) -> Spent:
+        """Return what model calls took: in a workflow, by an agent, in a run, or in all.
+
+        Args:
+            correlation_id: Only in this workflow.
+            agent: Only by the agent of this name.
+            run_id: Only in this run (`Context.run_id`).
+        """
+        await self._opening.open_to_read()
+        workflow = None if correlation_id is None else str(correlation_id)
+        return await self.store.spent(correlation_id=workflow, agent=agent, run_id=run_id)
 
     async def dead_letters(self) -> list[DeadLetter]:
         """Return the runs that failed for good, oldest first."""

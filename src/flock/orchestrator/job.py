@@ -132,6 +132,8 @@ class Job(Run):
         self.emitted = 0
         self.due = 0.0
         self.steps = None
+        self.usage = None
+        self.has_begun = False
         self.use(artifacts)
         self.lane = lane
         self.state: Literal["queued", "running", "failing", "backing off", "ended"] = "queued"

@@ -137,6 +137,7 @@ class Opening:
         parts.router.clear()
         parts.signal.clear()
         parts.idle.clear(parts.clock.time())
+        parts.ledger.clear()
         parts.events.bind(loop)
         parts.threads.open()
         await parts.store.open()

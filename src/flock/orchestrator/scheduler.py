@@ -170,6 +170,8 @@ class Scheduler:
             job.attempt = run.attempt
             job.emitted = run.emitted
             job.steps = run.steps
+            job.usage = run.usage
+            job.has_begun = run.has_begun
             job.due = run.due
         for delivery in deliveries:
             delivery.run = job

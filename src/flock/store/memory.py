@@ -19,6 +19,7 @@ from flock.core.artifacts import Artifact, set_seq
 from flock.core.filters import FilterConfig, require_aware
 from flock.core.types import registry
 from flock.errors import StoreError
+from flock.store.accounts import Accounts
 from flock.store.chunks import Chunks
 from flock.store.protocol import ArtifactSummary, Commit, ConsumptionRecord, DeadLetter
 from flock.store.rows import Row, artifact_of, row_of
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from flock.core.delivery import Delivery
+    from flock.core.usage import Spent
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -54,6 +56,7 @@ class InMemoryBlackboardStore:
         self._consumed_by_key: dict[int, builtins.list[int]] = {}
         self._indexed = 0
         self._dead: dict[UUID, DeadLetter] = {}
+        self._accounts = Accounts()
         self._watchers: weakref.WeakSet[_Watch] = weakref.WeakSet()
         self._is_watched = False
 
@@ -89,15 +92,21 @@ class InMemoryBlackboardStore:
         if run is not None:
             for key in run.parent_keys:
                 self._consumed.append((key, run.agent, run.key, run.correlation_id, commit.at))
-        if commit.buried is not None:
-            self._dead[commit.buried.id] = commit.buried
-        if commit.redriven is not None:
-            del self._dead[commit.redriven]
+        if commit.buried or commit.redriven or commit.charges:
+            self._keep_books(commit)
         commit.is_done = True
         if self._is_watched:
             for watcher in list(self._watchers):
                 watcher.tell()
             self._is_watched = bool(self._watchers)
+
+    def _keep_books(self, commit: Commit) -> None:
+        if commit.buried is not None:
+            self._dead[commit.buried.id] = commit.buried
+        if commit.redriven is not None:
+            del self._dead[commit.redriven]
+        for charge in commit.charges:
+            self._accounts.add(charge)
 
     def _add(self, artifacts: Sequence[Artifact]) -> None:
         known = self._seq_by_key
@@ -219,6 +228,16 @@ class InMemoryBlackboardStore:
             earliest=as_datetime(min(times)) if times else None,
             latest=as_datetime(max(times)) if times else None,
         )
+
+    async def spent(
+        self,
+        *,
+        correlation_id: str | None = None,
+        agent: str | None = None,
+        run_id: str | None = None,
+    ) -> Spent:
+        """Return what was spent: in a workflow, by an agent, in a run, or in all."""
+        return self._accounts.spent(correlation_id, agent, run_id)
 
     async def dead_letters(self) -> builtins.list[DeadLetter]:
         """Return the dead letters, oldest first."""

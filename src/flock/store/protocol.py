@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from datetime import datetime
 
+    from flock.core.usage import Charge, Spent
+
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -32,10 +34,21 @@ class Commit:
         at: Seconds since the Unix epoch.
         buried: A dead letter to keep.
         redriven: A dead letter to take off the list.
+        charges: What was spent.
         is_done: Whether it is true; set by the store.
     """
 
-    __slots__ = ("artifacts", "at", "buried", "closed", "is_done", "opened", "redriven", "run")
+    __slots__ = (
+        "artifacts",
+        "at",
+        "buried",
+        "charges",
+        "closed",
+        "is_done",
+        "opened",
+        "redriven",
+        "run",
+    )
 
     def __init__(
         self,
@@ -46,6 +59,7 @@ class Commit:
         at: float = 0.0,
         buried: DeadLetter | None = None,
         redriven: UUID | None = None,
+        charges: Sequence[Charge] = (),
     ) -> None:
         self.artifacts = artifacts
         self.opened = opened
@@ -54,6 +68,7 @@ class Commit:
         self.at = at
         self.buried = buried
         self.redriven = redriven
+        self.charges = charges
         self.is_done = False
 
 
@@ -221,6 +236,19 @@ class BlackboardStore(Protocol):
 
     async def summary(self, where: FilterConfig | None = None) -> ArtifactSummary:
         """Return how many artifacts there are, and of what kinds."""
+        ...
+
+    async def spent(
+        self,
+        *,
+        correlation_id: str | None = None,
+        agent: str | None = None,
+        run_id: str | None = None,
+    ) -> Spent:
+        """Return what was spent: in a workflow, by an agent, in a run, or in all.
+
+        What was spent stays known when its artifacts are deleted. Several arguments narrow it.
+        """
         ...
 
     async def dead_letters(self) -> builtins.list[DeadLetter]:

@@ -24,7 +24,7 @@ def context_of(run: Run, emitted: list[object] | None = None) -> Context:
         if emitted is not None:
             emitted.append(delta)
 
-    return module.context_of(run, AgentIdentity("amy"), ManualClock(), emit)
+    return module.context_of(run, AgentIdentity("amy"), ManualClock(), emit, None)
 
 
 # --- inputs -----------------------------------------------------------------------------------

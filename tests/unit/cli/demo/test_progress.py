@@ -32,7 +32,7 @@ NOW = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 def succeeded(agent: str, run: str = "1", at: datetime = NOW) -> RunSucceeded:
-    return RunSucceeded(at, None, agent, run, 1, (), 0.1)
+    return RunSucceeded(at, None, agent, run, 1, (), 0.1, {})
 
 
 def tally_of(*events: Event) -> Tally:
