@@ -189,8 +189,11 @@ class TypeRegistry:
         Raises:
             TypeRegistryError: `cls` is no Pydantic model class, or its name is another's.
         """
-        entry: TypeEntry | None = cls.__dict__.get(_MARK)  # not one inherited from a parent
-        return self.register(cls) if entry is None else entry
+        if isinstance(cls, type):
+            entry: TypeEntry | None = cls.__dict__.get(_MARK)  # not one inherited from a parent
+            if entry is not None:
+                return entry
+        return self.register(cls)
 
     def entry_of(self, obj: object) -> TypeEntry | None:
         """Return the entry of an object's class, or None if it is no Pydantic model."""
