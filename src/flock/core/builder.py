@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, time
+from datetime import datetime, time, tzinfo
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -21,6 +21,7 @@ from typing import (
 from pydantic import BaseModel
 
 from flock.core.agent import Agent
+from flock.core.lifecycle import can_answer
 from flock.core.retry import Backoff, RetryOn, retry_policy
 from flock.core.settle import settle
 from flock.core.signature import read_signature
@@ -276,9 +277,10 @@ class AgentBuilder:
         """Compute the agent by a chain of engines, each working on the outputs before it."""
         for engine in engines:
             is_engine = callable(getattr(engine, "evaluate", None)) and hasattr(engine, "streams")
-            if not is_engine or isinstance(engine, type):
+            if not is_engine or isinstance(engine, type) or not can_answer(engine):
                 self._word("with_engines").refuse(
-                    f"{engine!r} is no instance of an EngineComponent"
+                    f"{engine!r} is no instance of an EngineComponent; make one of a class that "
+                    "overrides evaluate, and pass that"
                 )
         self.agent.engines.extend(engines)
         return self._done()
@@ -286,17 +288,20 @@ class AgentBuilder:
     def with_utilities(self, *components: RunHooks) -> Self:
         """Add components whose hooks run around each run, by ascending priority."""
         for component in components:
+            if hasattr(component, "on_artifact_published"):
+                self._word("with_utilities").refuse(
+                    f"{component!r} has hooks around the board; give it to Flock.add_component()"
+                )
             if isinstance(component, type) or not hasattr(component, "on_initialize"):
                 self._word("with_utilities").refuse(
-                    f"{component!r} is no instance of AgentComponent"
+                    f"{component!r} is no instance of an AgentComponent; make one, and pass that"
                 )
         self.agent.utilities.extend(components)
         return self._done()
 
     def with_context(self, provider: ContextProvider) -> Self:
         """Let an async callable choose the history this agent gets."""
-        if not callable(provider) or isinstance(provider, type):
-            self._word("with_context").refuse(f"{provider!r} is no async callable")
+        self._word("with_context").provider(provider)
         self.agent.context_provider = provider
         return self._done()
 
@@ -310,7 +315,7 @@ class AgentBuilder:
         """
         word = self._word("best_of")
         if score is not None:
-            word.plain("score", score)
+            word.plain("score", score, "an EvalResult")
         self.agent.best_of_n = word.count("n", n)
         self.agent.best_of_score = score
         return self._done()
@@ -361,7 +366,11 @@ class AgentBuilder:
                 a minute, with full jitter; or a `Backoff`.
             on: Which errors are worth it: an exception class, several, or a predicate.
         """
-        self.agent.retry = self._word("retry").trying(retry_policy, attempts, backoff, on)
+        word = self._word("retry")
+        policy = word.trying(retry_policy, attempts, backoff, on)
+        if not isinstance(policy.on, tuple):
+            word.plain("on", policy.on, "the error")
+        self.agent.retry = policy
         return self._done()
 
     def timeout(self, span: Span) -> Self:
@@ -417,7 +426,8 @@ class AgentBuilder:
             word.refuse(f"cron takes a text of five fields, not {cron!r}")
         if max_repeats is not None:
             word.count("max_repeats", max_repeats)
-        del tz
+        if tz is not None and not isinstance(tz, str | tzinfo):
+            word.refuse(f"tz takes a tzinfo or the name of a time zone, not {tz!r}")
         word.later()
 
     def rate_limit(self, n: int, per: Span) -> NoReturn:

@@ -27,6 +27,7 @@ import pytest
 from pydantic import BaseModel
 
 from flock.core.artifacts import Artifact
+from flock.core.binding import bind
 from flock.core.context import Context, EvalInputs, EvalResult
 from flock.core.signature import FunctionSignature, Role, read_signature, yielded_models
 from flock.errors import DeclarationError, EngineError
@@ -49,7 +50,7 @@ def call(function: Callable[..., Any], *models: BaseModel, is_batch: bool = Fals
     """Call a function as an agent's would be, over these inputs."""
     signature = read_signature(function)
     inputs = EvalInputs([artifact(model) for model in models])
-    args, kwargs = signature.bind(inputs, Context("w", is_batch=is_batch))
+    args, kwargs = bind(signature, inputs, Context("w", is_batch=is_batch))
     return function(*args, **kwargs)
 
 
@@ -293,9 +294,9 @@ def test_parameterised_models_are_models() -> None:
 def test_each_call_gets_instances_of_its_own() -> None:
     signature = read_signature(takes_model)
     inputs = EvalInputs([artifact(A(n=1))])
-    (first,), _ = signature.bind(inputs, Context())
+    (first,), _ = bind(signature, inputs, Context())
     first.n = 9
-    (second,), _ = signature.bind(inputs, Context())
+    (second,), _ = bind(signature, inputs, Context())
     assert second == A(n=1)
     assert inputs.artifacts, "binding takes nothing away"
 
