@@ -460,6 +460,30 @@ async def test_a_bad_declaration_names_agent_word_and_remedy_and_leaves_the_agen
         assert [p.number for p in await board.store.get_by_type(Parcel)] == [7]
 
 
+LATER: list[tuple[str, Declare]] = [
+    ("consumes: activation=", lambda b: b.consumes(Letter, activation=bool)),
+    ("consumes: semantic_match=", lambda b: b.consumes(Letter, semantic_match="about parcels")),
+    ("schedule: this word", lambda b: b.schedule(every=5, after=0, max_repeats=2, tz="UTC")),
+    ("schedule: this word", lambda b: b.schedule(cron="* * * * *", tz=UTC)),
+    ("schedule: this word", lambda b: b.schedule(at=datetime.now(UTC))),
+    ("rate_limit: this word", lambda b: b.rate_limit(5, per=HOUR)),
+    ("with_tools: this word", lambda b: b.with_tools([pack])),
+    ("with_mcps: this word", lambda b: b.with_mcps(["a server"])),
+]
+
+
+@pytest.mark.parametrize(("word", "declare"), LATER)
+def test_a_word_that_comes_later_says_so_and_leaves_the_agent_as_it_was(
+    word: str, declare: Declare
+) -> None:
+    builder = Flock().agent("early").consumes(Order)
+    before = declared(builder.agent)
+    with pytest.raises(NotYetAvailable) as failure:
+        declare(builder)
+    assert str(failure.value) == f"agent 'early', {word} comes with a later version; leave it out"
+    assert declared(builder.agent) == before
+
+
 def test_an_option_that_does_not_exist_is_pythons_own_error() -> None:
     builder: Any = Flock().agent("culprit")
     with pytest.raises(TypeError, match="wher"):

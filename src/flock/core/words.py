@@ -44,7 +44,9 @@ class Word:
 
     def later(self, what: str = "this word") -> NoReturn:
         """Say that something comes with a later version."""
-        msg = f"agent {self._agent!r}, {self._name}: {what} comes with a later version"
+        msg = (
+            f"agent {self._agent!r}, {self._name}: {what} comes with a later version; leave it out"
+        )
         raise NotYetAvailable(msg)
 
     def trying(self, check: Callable[..., T], *args: object, **options: object) -> T:
@@ -326,9 +328,11 @@ def _may_be_key(cls: Any) -> bool:  # noqa: ANN401 - a member of an annotation
 def _can_take(function: Callable[..., object], count: int) -> bool:
     """Whether a function can be called with so many arguments, as far as it says."""
     try:
-        inspect.signature(function).bind(*range(count))
-    except ValueError:  # a builtin that does not say
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # such as a builtin that does not say
         return True
+    try:
+        signature.bind(*range(count))
     except TypeError:
         return False
     return True
