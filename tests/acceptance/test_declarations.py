@@ -24,6 +24,7 @@ from flock import (
     DeclarationError,
     EngineComponent,
     EvalInputs,
+    EvalResult,
     Flock,
     JoinSpec,
     NotYetAvailable,
@@ -556,6 +557,18 @@ class Unbound:
         return Parcel(number=order.number)
 
 
+class Registered(Letter):
+    pass
+
+
+def registered(order: Order) -> Registered:
+    return Registered(number=order.number)
+
+
+def any_letter(order: Order) -> Letter:
+    return registered(order)
+
+
 LEFT = "give the parameter a default, take all inputs as one list, or consume one input for"
 """What the error of a parameter without an input says."""
 
@@ -596,6 +609,22 @@ CONTRADICTIONS: dict[str, tuple[str, str, str, Declare]] = {
         *("calls", "'order'", "consume it, or annotate the parameter"),
         lambda b: b.consumes(Letter).calls(pack),
     ),
+    "returns something else": (
+        *("calls", "Parcel", "publish what it returns, or annotate it"),
+        lambda b: b.publishes(Letter).calls(pack),
+    ),
+    "returns the base of what is published": (
+        *("calls", "Letter", "publish what it returns, or annotate it"),
+        lambda b: b.consumes(Order).publishes(Letter).calls(registered),
+    ),
+    "returns one of three": (
+        *("calls", "at least 3", "let it return list[Parcel]"),
+        lambda b: b.publishes(Parcel, fan_out=3).calls(pack),
+    ),
+    "returns one of two": (
+        *("calls", "at least 2", "let it return list[Parcel]"),
+        lambda b: b.publishes(Parcel, Parcel).calls(pack),
+    ),
     "only itself": (
         *("consumes", "from_agents", "say prevent_self_trigger(False)"),
         lambda b: b.consumes(Order, from_agents="culprit").calls(pack),
@@ -623,7 +652,7 @@ async def test_what_contradicts_itself_keeps_the_board_from_opening_until_it_is_
     assert remedy in message
     assert declared(board.get_agent("culprit")) == before, "nothing half-done stays"
 
-    builder.calls(lambda *inputs: Parcel(number=len(inputs))).prevent_self_trigger(False)
+    builder.calls(lambda *inputs: None).prevent_self_trigger(False)
     async with board:
         assert await board.store.get_by_type(Order) == []
         await board.publish_many([Order(), Order(), Letter()])
@@ -663,11 +692,25 @@ class Doubling(AgentComponent):
         return [*inputs, *inputs]
 
 
+class Wrapping(AgentComponent):
+    """Makes parcels of letters."""
+
+    async def on_post_evaluate(
+        self, agent: Agent, ctx: Context, inputs: EvalInputs, result: EvalResult
+    ) -> EvalResult:
+        letters = [artifact.as_model(Letter) for artifact in result.artifacts]
+        return EvalResult.from_objects(*[Parcel(number=letter.number) for letter in letters])
+
+
 class Adding(AgentComponent):
     """Gives the function one input more."""
 
     async def on_pre_evaluate(self, agent: Agent, ctx: Context, inputs: EvalInputs) -> EvalInputs:
         return EvalInputs([*inputs.artifacts, Artifact.of(Order(number=4))], inputs.state)
+
+
+def write(order: Order) -> Letter:
+    return Letter(number=order.number)
 
 
 def with_default(order: Order, log: object = None) -> Parcel:
@@ -719,6 +762,14 @@ GOOD: dict[str, tuple[Callable[[AgentBuilder], object], list[int]]] = {
         lambda b: b.consumes(Order).calls(two_orders).with_utilities(Doubling()),
         [2, 4],
     ),
+    "a component that makes something else": (
+        lambda b: b.publishes(Parcel).calls(write).with_utilities(Wrapping()),
+        [1, 2],
+    ),
+    "one by one of up to three": (
+        lambda b: b.publishes(Parcel, fan_out=(1, 3)).calls(pack),
+        [1, 2],
+    ),
     "a component that adds": (
         lambda b: b.with_utilities(Adding()).consumes(Order).calls(two_orders),
         [5, 6],
@@ -736,6 +787,14 @@ async def test_what_can_be_bound_is_not_refused(
         report = await board.run_until_idle()
         assert report.failed == 0
         assert sorted(p.number for p in await board.store.get_by_type(Parcel)) == numbers
+
+
+async def test_a_function_may_be_annotated_with_the_base_of_what_it_publishes() -> None:
+    async with Flock() as board:
+        board.agent("work").publishes(Registered).calls(any_letter)
+        await board.publish(Order(number=1))
+        assert (await board.run_until_idle()).failed == 0
+        assert [r.number for r in await board.store.get_by_type(Registered)] == [1]
 
 
 async def test_a_directly_called_agent_may_take_more_than_it_names() -> None:

@@ -66,7 +66,9 @@ class AgentBuilder:
     """Declares one agent. Every word returns the builder and can be given in any order.
 
     Every word raises `DeclarationError`, naming agent, word and remedy, when what it is
-    given contradicts itself.
+    given contradicts itself, and leaves the declaration as it was. What only shows when all
+    words are there, such as a function that cannot take what is consumed, is refused when
+    the board opens.
     """
 
     def __init__(self, agent: Agent, changed: Callable[[], None]) -> None:
@@ -157,7 +159,7 @@ class AgentBuilder:
                 complete group. A raising predicate is logged and does not match.
             from_agents: Names of the producers to listen to; `"external"` is the outside.
             tags: Tags of which an artifact must have at least one.
-            join: Bring together what has the same key.
+            join: Bring together what has the same key; two types at least.
             batch: Gather several and run once for all.
             mode: `"events"`: started by published artifacts only; `"direct"`: by `arun`
                 and `invoke` only; `"both"`.
@@ -265,8 +267,10 @@ class AgentBuilder:
             fn: Sync (run in a thread), async, or an (async) generator, whose yields are
                 published as they come. Parameters bind by annotation: a model,
                 `list[Model]`, `EvalInputs`, `Context`; a single unannotated one gets the
-                model, or the list of models. Types that are not declared with `consumes`
-                or `publishes` are taken from the annotations.
+                model, or the list of models. Each takes what no parameter before it took,
+                and one that would always be left without is refused when the board opens,
+                unless it has a default. Types that are not declared with `consumes` or
+                `publishes` are taken from the annotations.
         """
         here = inspect.currentframe()
         frame = None if here is None else here.f_back

@@ -25,8 +25,9 @@ def settle(agent: Agent) -> None:
     What words say in any order is checked here, where all of them are known.
 
     Raises:
-        DeclarationError: The agent listens to itself alone and skips that, or its function
-            cannot take what it consumes. The declaration is left as it was.
+        DeclarationError: The agent listens to itself alone and skips that, has a function and
+            engines, or its function cannot take what it consumes, or returns nothing of what
+            it publishes. The declaration is left as it was.
     """
     _check_producers(agent)
     signature = agent.function
@@ -38,6 +39,7 @@ def settle(agent: Agent) -> None:
         )
     subscriptions = agent.subscriptions or _annotated_inputs(agent, signature)
     _check_parameters(agent, signature, subscriptions)
+    _check_outputs(agent, signature)
     agent.subscriptions = subscriptions
     if not agent.output_groups:
         _publish_annotated(agent, signature)
@@ -117,6 +119,30 @@ def _check_parameters(
                 f"no input is left for parameter {missed.name!r} when {types} comes; give the "
                 "parameter a default, take all inputs as one list, or consume one input for "
                 "each parameter, as in consumes(A, B)"
+            )
+
+
+def _check_outputs(agent: Agent, signature: FunctionSignature) -> None:
+    """Refuse a function that is annotated to return nothing of what the agent publishes."""
+    declared = [spec for group in agent.output_groups for spec in group.outputs]
+    if not declared or not signature.outputs:
+        return
+    if any(has_hook(utility, "on_post_evaluate") for utility in agent.utilities):
+        return  # they may make something else of it
+    word = Word(agent.name, "calls")
+    if not any(issubclass(s.model, o.model) for s in declared for o in signature.outputs):
+        returned = ", ".join(registry.entry(output.model).name for output in signature.outputs)
+        published = ", ".join(spec.entry.name for spec in declared)
+        word.refuse(
+            f"the function is annotated to return {returned}, and the agent publishes "
+            f"{published}; publish what it returns, or annotate it with what is published"
+        )
+    [only, *more] = signature.outputs
+    for spec in declared:
+        if not more and not only.many and spec.minimum > 1 and spec.model is only.model:
+            word.refuse(
+                f"the function is annotated to return one {spec.entry.name}, and the agent "
+                f"publishes at least {spec.minimum}; let it return list[{only.model.__name__}]"
             )
 
 
