@@ -205,6 +205,7 @@ BAD_INPUTS: list[tuple[str, str, str, Declare]] = [
         lambda b: b.consumes(Order, where={"a": 1}),
     ),
     ("where text", "consumes", "where takes functions", lambda b: b.consumes(Order, where="yes")),
+    ("empty where", "consumes", "where takes functions", lambda b: b.consumes(Order, where="")),
     ("where async", "consumes", "plain functions", lambda b: b.consumes(Order, where=is_async)),
     ("where of none", "consumes", "1 would fit", lambda b: b.consumes(Order, where=nothing)),
     ("where of two", "consumes", "1 would fit", lambda b: b.consumes(Order, where=two)),
@@ -247,6 +248,7 @@ BAD_OUTPUTS: list[tuple[str, str, str, Declare]] = [
     ("where async", "publishes", "plain functions", lambda b: b.publishes(Parcel, where=is_async)),
     ("where of two", "publishes", "one argument", lambda b: b.publishes(Parcel, where=two)),
     ("where of none", "publishes", "one argument", lambda b: b.publishes(Parcel, where=[nothing])),
+    ("no validate", "publishes", "takes predicates", lambda b: b.publishes(Parcel, validate="")),
     ("validate int", "publishes", "takes predicates", lambda b: b.publishes(Parcel, validate=3)),
     (
         "a text first",
@@ -345,6 +347,7 @@ BAD_THINKING: list[tuple[str, str, str, Declare]] = [
 BAD_LIMITS: list[tuple[str, str, str, Declare]] = [
     ("description", "description", "takes a text", lambda b: b.description(None)),
     ("label", "labels", "one or more words", lambda b: b.labels("red", 3)),
+    ("no label", "labels", "one or more words", lambda b: b.labels(None)),
     ("empty label", "labels", "one or more words", lambda b: b.labels("")),
     ("empty labels", "labels", "one or more words", lambda b: b.labels([])),
     ("tenant", "tenant", "takes a text", lambda b: b.tenant(3)),

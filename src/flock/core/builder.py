@@ -292,7 +292,9 @@ class AgentBuilder:
     def with_utilities(self, *components: RunHooks) -> Self:
         """Add components whose hooks run around each run, by ascending priority."""
         for component in components:
-            if hasattr(component, "on_artifact_published"):
+            if hasattr(component, "on_artifact_published") and not hasattr(
+                component, "on_pre_consume"
+            ):
                 self._word("with_utilities").refuse(
                     f"{component!r} has hooks around the board; give it to Flock.add_component()"
                 )
@@ -337,6 +339,8 @@ class AgentBuilder:
         They replace those it had.
         """
         word = self._word("labels")
+        if any(cast("object", label) is None for label in labels):
+            word.refuse("labels takes one or more words, not None; labels() takes all away")
         self.agent.labels = frozenset(
             name for given in labels for name in word.words("labels", given) or ()
         )

@@ -247,10 +247,7 @@ class Word:
         if validate is None:
             return ()
         pairs: list[tuple[Predicate, str]] = []
-        given: list[Any] = (
-            list(cast("Sequence[Any]", validate)) if isinstance(validate, Sequence) else [validate]
-        )
-        for item in given:
+        for item in _one_or_several(validate):
             if callable(item):
                 name = getattr(item, "__name__", repr(item))
                 pairs.append((cast("Predicate", item), f"{name} does not hold"))
@@ -271,9 +268,7 @@ class Word:
         """Return one or several plain functions; see `plain`."""
         if given is None:
             return ()
-        found: list[Any] = (
-            list(cast("Sequence[Any]", given)) if isinstance(given, Sequence) else [given]
-        )
+        found = _one_or_several(given)
         for predicate in found:
             self.plain(option, predicate, of)
         return tuple(found)
@@ -311,6 +306,13 @@ class Word:
 
 def _entry(named: type[BaseModel] | str) -> TypeEntry:
     return registry.resolve(named) if isinstance(named, str) else registry.entry(named)
+
+
+def _one_or_several(given: object) -> list[Any]:
+    """Return what was given alone or in a sequence; a text is no sequence of functions."""
+    if isinstance(given, Sequence) and not isinstance(given, str | bytes):
+        return list(cast("Sequence[Any]", given))
+    return [given]
 
 
 def _is_never_a_key(hint: object) -> bool:
