@@ -792,6 +792,23 @@ async def test_what_can_be_bound_is_not_refused(
         assert sorted(p.number for p in await board.store.get_by_type(Parcel)) == numbers
 
 
+async def test_a_function_of_a_class_that_was_defined_again_is_no_contradiction() -> None:
+    async with Flock() as board:
+        former = same("notebook.cell")
+        builder = board.agent("work").consumes(Order).publishes(former)
+        again: Any = same("notebook.cell")
+
+        def work(order: Order) -> object:
+            return again()
+
+        work.__annotations__["return"] = again
+        builder.calls(work)
+        await board.publish(Order(number=1))
+        report = await board.run_until_idle()
+        assert (report.runs, report.failed) == (1, 0)
+        assert len(await board.store.get_by_type(again)) == 1
+
+
 async def test_a_function_may_be_annotated_with_the_base_of_what_it_publishes() -> None:
     async with Flock() as board:
         board.agent("work").publishes(Registered).calls(any_letter)

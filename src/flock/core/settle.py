@@ -130,8 +130,13 @@ def _check_outputs(agent: Agent, signature: FunctionSignature) -> None:
     if any(has_hook(utility, "on_post_evaluate") for utility in agent.utilities):
         return  # they may make something else of it
     word = Word(agent.name, "calls")
-    if not any(issubclass(s.model, o.model) for s in declared for o in signature.outputs):
-        returned = ", ".join(registry.entry(output.model).name for output in signature.outputs)
+    names = [registry.entry(output.model).name for output in signature.outputs]
+    may_be_declared = any(
+        spec.entry.name in names or any(issubclass(spec.model, o.model) for o in signature.outputs)
+        for spec in declared
+    )
+    if not may_be_declared:
+        returned = ", ".join(names)
         published = ", ".join(spec.entry.name for spec in declared)
         word.refuse(
             f"the function is annotated to return {returned}, and the agent publishes "
@@ -139,7 +144,7 @@ def _check_outputs(agent: Agent, signature: FunctionSignature) -> None:
         )
     [only, *more] = signature.outputs
     for spec in declared:
-        if not more and not only.many and spec.minimum > 1 and spec.model is only.model:
+        if not more and not only.many and spec.minimum > 1 and spec.entry.name in names:
             word.refuse(
                 f"the function is annotated to return one {spec.entry.name}, and the agent "
                 f"publishes at least {spec.minimum}; let it return list[{only.model.__name__}]"
