@@ -20,18 +20,17 @@ from flock.orchestrator import inside
 from flock.orchestrator.events import (
     EventBus,
     RunCancelled,
-    RunEmitted,
     RunFailed,
     RunRetrying,
     RunStarted,
     RunSucceeded,
 )
 from flock.orchestrator.failures import ComponentFailed, as_run_error, naming
+from flock.orchestrator.host import RunHost
 from flock.orchestrator.job import NO_VARIABLES
 
 if TYPE_CHECKING:
     from flock.core.agent import Agent
-    from flock.core.delivery import Run
     from flock.orchestrator.component_runner import ComponentRunner
     from flock.orchestrator.idle import Idle
     from flock.orchestrator.job import Ending, Job
@@ -91,7 +90,7 @@ class Attempts:
         self.on_run_end: Callable[[], None] | None = None
         self.is_stopped = False
         self.is_torn_down = lifecycle.is_torn_down
-        self._emit_to = self._emit
+        self._host = RunHost(clock, events, ledger)
 
     @property
     def is_attended(self) -> bool:
@@ -108,9 +107,7 @@ class Attempts:
             if job.ending is not None:
                 await self._interrupted(job)
                 return
-            ctx = job.context = context_of(
-                job, agent.identity, self._clock, self._emit_to, self._ledger
-            )
+            ctx = job.context = context_of(job, agent.identity, self._clock, self._host)
             inside.enter(self._orchestrator, "an agent", job)
             if (
                 agent.timeout is not None
@@ -418,11 +415,6 @@ class Attempts:
         job.context = None
 
     # --- telling ---
-
-    def _emit(self, run: Run, delta: object) -> None:
-        if self._events.is_heard:
-            now = as_datetime(self._now())
-            self._events.tell(RunEmitted(now, run.correlation_id, run.agent, run.id, delta))
 
     def _tell_started(self, job: Job) -> None:
         self._events.tell(
