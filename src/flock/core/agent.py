@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from flock.core.artifacts import Artifact, new_key, seal
 from flock.core.context import Context, ContextProvider, EvalInputs, EvalResult
+from flock.core.failure import failure_of
 from flock.core.lifecycle import Engine, RunHooks, has_hook, implementing, label_of
 from flock.core.output_check import OutputCheck
 from flock.core.outputs import OutputGroup
@@ -22,7 +23,7 @@ from flock.core.slots import Slots
 from flock.core.types import TypeEntry, registry
 from flock.core.usage import Budget
 from flock.core.visibility import PUBLIC, AgentIdentity
-from flock.errors import EngineError, OutputContractError
+from flock.errors import OutputContractError
 
 if TYPE_CHECKING:
     from flock.core.subscription import Subscription
@@ -599,26 +600,3 @@ def _adopt_lineage(ctx: Context, artifacts: Sequence[Artifact]) -> None:
     if artifacts:
         ctx.depth = max(artifact.depth for artifact in artifacts) + 1
         ctx.correlation_id = ctx.correlation_id or artifacts[0].correlation_id
-
-
-def failure_of(error: BaseException, who: str) -> Exception | None:
-    """Return the failure that something raised by user code comes to.
-
-    Returns:
-        The error itself; an `EngineError` for what would end the task or the process; or
-        None for a cancellation from outside and for Ctrl-C, which are no failures.
-    """
-    if isinstance(error, Exception):
-        return error
-    if isinstance(error, KeyboardInterrupt):
-        return None
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:  # no event loop: a coroutine that is thrown away
-        task = None
-    is_cancellation = isinstance(error, asyncio.CancelledError)
-    if task is None or (is_cancellation and task.cancelling()):
-        return None
-    failure = EngineError(f"{who} raised {type(error).__name__} by itself: {error}")
-    failure.__cause__ = error
-    return failure

@@ -9,9 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 from flock.clock import Clock, as_datetime
-from flock.core.agent import failure_of
 from flock.core.artifacts import Artifact
 from flock.core.context import Context, context_of
+from flock.core.failure import failure_of
 from flock.core.lifecycle import label_of
 from flock.core.system import WorkflowError
 from flock.core.types import registry

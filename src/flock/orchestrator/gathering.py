@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from flock.clock import Clock, as_datetime
-from flock.core.agent import failure_of
 from flock.core.delivery import Delivery
+from flock.core.failure import failure_of
 from flock.errors import UpcastError
 from flock.orchestrator.events import BatchFlushed, DeliveryWaiting, EventBus
 from flock.orchestrator.gates.all_of import AllOf

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from flock.core.agent import failure_of
 from flock.core.delivery import Delivery
+from flock.core.failure import failure_of
 from flock.core.visibility import PUBLIC
 
 if TYPE_CHECKING:

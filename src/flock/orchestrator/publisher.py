@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import BaseModel
 
 from flock.clock import Clock
-from flock.core.agent import failure_of
 from flock.core.artifacts import (
     EXTERNAL,
     NO_TAGS,
@@ -19,6 +18,7 @@ from flock.core.artifacts import (
     new_key,
     seal,
 )
+from flock.core.failure import failure_of
 from flock.core.lifecycle import label_of
 from flock.core.types import registry
 from flock.core.visibility import PUBLIC, Visibility

@@ -16,9 +16,9 @@ from flock.components.orchestrator import (
     OrchestratorComponent,
     ScheduleDecision,
 )
-from flock.core.agent import failure_of
 from flock.core.artifacts import Artifact
 from flock.core.delivery import Delivery, Run
+from flock.core.failure import failure_of
 from flock.core.lifecycle import label_of
 from flock.orchestrator import inside
 from flock.orchestrator.failures import naming
