@@ -126,7 +126,7 @@ class Flock:
             max_depth=max_agent_iterations,
             max_concurrency=max_concurrency,
         )
-        self._opening = Opening(self._parts, self._agents, self._settle, self)
+        self._opening = Opening(self._parts, self._agents, self._settle, self, name)
         self._calls = Calls(self._parts, self)
         self._tracing = TracingManager()
         self._idle = self._parts.idle

@@ -80,11 +80,11 @@ class Idle:
     ) -> None:
         self.on_zero = on_zero
         self.on_workflow_zero = on_workflow_zero
-        self._publishers: deque[asyncio.Future[None]] = deque()
         self.clear(0.0)
 
     def clear(self, now: float) -> None:
         """Begin anew, with nothing open."""
+        self._publishers: deque[asyncio.Future[None]] = deque()
         self.total = 0
         self.ahead = 0
         self.reserved = 0

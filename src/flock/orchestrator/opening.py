@@ -33,11 +33,13 @@ class Opening:
         agents: Mapping[str, Agent],
         settle: Callable[[], None],
         orchestrator: object,
+        name: str,
     ) -> None:
         self._parts = parts
         self._agents = agents
         self._settle = settle
         self._orchestrator = orchestrator
+        self._name = name
         self._done: asyncio.Future[None] | None = None
         self.state: State = "closed"
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -49,6 +51,7 @@ class Opening:
         Raises:
             PublishError: It is closing.
             RuntimeError: It is open on another event loop that is running.
+            StoreLocked: Another board has its store open.
             DeclarationError: A declaration is incomplete.
         """
         loop = asyncio.get_running_loop()
@@ -76,9 +79,12 @@ class Opening:
         done = self._done
         try:
             async with AsyncExitStack() as steps:
+                steps.callback(self._closed)
+                self._begin_anew(loop)
+                await self._parts.store.open(f"board {self._name!r}")
                 self._push_closing(steps)
                 steps.push_async_callback(self._parts.scheduler.stop)
-                await self._start(loop)
+                await self._start()
                 steps.pop_all()
         finally:
             done.set_result(None)
@@ -111,6 +117,7 @@ class Opening:
         parts = self._parts
         try:
             async with AsyncExitStack() as steps:  # each is taken, last first, whatever happens
+                steps.callback(self._closed)
                 self._push_closing(steps)
                 steps.push_async_callback(parts.run_hooks, "on_shutdown")
                 steps.push_async_callback(parts.scheduler.stop)
@@ -120,7 +127,6 @@ class Opening:
 
     def _push_closing(self, steps: AsyncExitStack) -> None:
         """Say what has to be done when the board closes, or could not be opened."""
-        steps.callback(self._closed)
         steps.push_async_callback(self._parts.store.close)
         steps.callback(self._parts.threads.close)
         steps.push_async_callback(self._parts.lifecycle.shutdown)
@@ -131,7 +137,8 @@ class Opening:
         self._parts.idle.release()
         self._parts.events.end()
 
-    async def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _begin_anew(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Forget what an event loop that ended without a shutdown left behind."""
         parts = self._parts
         parts.lifecycle.forget()
         parts.router.clear()
@@ -140,7 +147,9 @@ class Opening:
         parts.ledger.clear()
         parts.events.bind(loop)
         parts.threads.open()
-        await parts.store.open()
+
+    async def _start(self) -> None:
+        parts = self._parts
         await parts.lifecycle.start()
         parts.scheduler.start()
         known = [d for d in await parts.store.open_deliveries() if self._knows(d)]

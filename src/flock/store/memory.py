@@ -18,10 +18,16 @@ from flock.clock import as_datetime
 from flock.core.artifacts import Artifact, set_seq
 from flock.core.filters import FilterConfig, require_aware
 from flock.core.types import registry
-from flock.errors import StoreError
+from flock.errors import StoreError, StoreLocked
 from flock.store.accounts import Accounts
 from flock.store.chunks import Chunks
-from flock.store.protocol import ArtifactSummary, Commit, ConsumptionRecord, DeadLetter
+from flock.store.protocol import (
+    ArtifactSummary,
+    Commit,
+    ConsumptionRecord,
+    DeadLetter,
+    locked_by,
+)
 from flock.store.rows import Row, artifact_of, row_of
 
 if TYPE_CHECKING:
@@ -42,10 +48,13 @@ _Consumed: TypeAlias = tuple[int, str, int, str, float]
 class InMemoryBlackboardStore:
     """Keeps a board in memory. A commit is one step of the event loop.
 
-    Boards opened one after the other on the same store go on with its open work.
+    Boards opened one after the other on the same store go on with its open work; two at
+    once are refused.
     """
 
     def __init__(self) -> None:
+        self._holder = ""
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._rows: Chunks[Row | None] = Chunks()
         self._seq_by_key: dict[int, int] = {}
         self._by_type: dict[str, array[int]] = {}
@@ -63,11 +72,19 @@ class InMemoryBlackboardStore:
     def __repr__(self) -> str:
         return f"InMemoryBlackboardStore({len(self._seq_by_key)} artifacts, {len(self._open)} open)"
 
-    async def open(self) -> None:
-        """Do nothing: memory is always open."""
+    async def open(self, holder: str = "a program") -> None:
+        """Take the store, for one board at a time: two would both run its open work.
+
+        Raises:
+            StoreLocked: It is open already, on an event loop that runs.
+        """
+        if self._loop is not None and self._loop.is_running():
+            raise StoreLocked(locked_by(self, self._holder))
+        self._holder, self._loop = holder, asyncio.get_running_loop()
 
     async def close(self) -> None:
-        """End what watches it; what it holds can still be read."""
+        """Let go of it and end what watches it; what it holds can still be read."""
+        self._loop = None
         for watcher in list(self._watchers):
             watcher.end()
 
