@@ -1435,6 +1435,103 @@ async def test_arun_takes_an_artifact_that_is_on_the_board_and_does_not_store_it
         assert len(await board.store.list()) == 2
 
 
+async def test_a_board_that_is_closing_can_be_asked_and_told_to_cancel() -> None:
+    started, release = asyncio.Event(), asyncio.Event()
+    seen: list[int] = []
+
+    async def work(order: Order) -> None:
+        started.set()
+        await release.wait()
+        seen.append(order.number)
+
+    board = Flock()
+    board.agent("work").max_concurrency(1).calls(work)
+    running = await board.publish(Order(number=1))
+    queued = await board.publish(Order(number=2))
+    await started.wait()
+    closing = asyncio.create_task(board.shutdown(grace=30.0))
+    await turns()
+    assert (await board.status(running.correlation_id)).running == 1
+    assert (await board.status(queued.correlation_id)).queued == 1
+    assert await board.dead_letters() == []
+    with pytest.raises(NotIdle, match=r"shutting down.* before the shutdown"):
+        await board.run_until_idle()
+    assert await board.cancel(queued.correlation_id) == 1
+    assert (await board.status(queued.correlation_id)).state == "idle"
+    release.set()
+    await closing
+    async with board:
+        await board.run_until_idle()
+    assert seen == [1]
+
+
+async def test_cancelling_what_a_shutdown_is_cancelling_closes_it_for_good() -> None:
+    started, stopping, release = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    starts: list[int] = []
+
+    async def stubborn(order: Order) -> None:
+        starts.append(order.number)
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopping.set()
+            await release.wait()
+
+    board = Flock()
+    board.agent("stubborn").calls(stubborn)
+    order = await board.publish(Order(number=1))
+    await started.wait()
+    closing = asyncio.create_task(board.shutdown(grace=0.0))
+    await stopping.wait()
+    cancelling = asyncio.create_task(board.cancel(order.correlation_id))
+    await turns()
+    release.set()
+    assert await cancelling == 1
+    await closing
+    async with board:
+        await board.run_until_idle()
+    assert starts == [1]
+
+
+async def test_work_that_a_shutdown_cancels_is_not_taken_for_done() -> None:
+    started = asyncio.Event()
+
+    async def work(order: Order) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    board = Flock()
+    board.agent("work").calls(work)
+    stream = board.events()
+    await board.publish(Order())
+    waiting = asyncio.create_task(board.run_until_idle())
+    await started.wait()
+    await board.shutdown(grace=0.0)
+    with pytest.raises(NotIdle, match="shut down before it became idle"):
+        await waiting
+    assert not any(isinstance(event, BoardIdle) for event in await drain(board, stream))
+
+
+async def test_who_waits_for_idle_hears_of_it_when_a_closing_board_becomes_idle() -> None:
+    started, release = asyncio.Event(), asyncio.Event()
+
+    async def work(order: Order) -> None:
+        started.set()
+        await release.wait()
+
+    board = Flock()
+    board.agent("work").calls(work)
+    await board.publish(Order())
+    waiting = asyncio.create_task(board.run_until_idle())
+    await started.wait()
+    closing = asyncio.create_task(board.shutdown(grace=30.0))
+    await turns()
+    release.set()
+    assert (await waiting).runs == 1
+    await closing
+
+
 async def test_a_board_that_is_closing_takes_nothing_in_and_finishes_what_it_has() -> None:
     started = asyncio.Event()
     release = asyncio.Event()

@@ -427,7 +427,7 @@ class Flock:
 
         Raises:
             NotIdle: Called from inside an agent or a hook, which would wait for itself; or
-                the board was shut down meanwhile.
+                the board is shutting down, or was shut down before its work had ended.
             ExceptionGroup: Of `RunError`, with `raise_on_error`, each with the agent's
                 exception as its cause.
         """
@@ -439,7 +439,13 @@ class Flock:
             )
             raise NotIdle(msg)
         span = None if timeout is None else seconds(timeout, "timeout", zero=True)
-        await self._opening.open_to_read()
+        if self._opening.is_closing:
+            msg = (
+                "run_until_idle was called while the board is shutting down, which may cancel "
+                "what is left; wait for idle before the shutdown"
+            )
+            raise NotIdle(msg)
+        await self._opening.open()
         report = await self._parts.signal.wait(self.clock, span)
         if raise_on_error and report.errors:
             msg = f"{report.failed} runs failed"
@@ -562,12 +568,13 @@ class Flock:
         """Cancel a workflow: end its runs and close what waits of it.
 
         Outputs of runs that have not committed never appear; artifacts stay. Inputs of
-        other workflows in a batch or join that is ended with it wait again.
+        other workflows in a batch or join that is ended with it wait again. A board that is
+        shutting down can still be told: what it would leave open is closed.
 
         Returns:
             How many deliveries were closed.
         """
-        await self._opening.open()
+        await self._opening.open_to_read()
         return await cancel(self._parts, str(correlation_id))
 
     async def spent(

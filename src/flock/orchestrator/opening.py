@@ -64,7 +64,7 @@ class Opening:
                 self._settle()
                 self.is_settled = True
             return
-        if self.loop is loop and self.state == "closing":
+        if self.is_closing:
             msg = "the board is shutting down and takes nothing in; open it again afterwards"
             raise PublishError(msg)
         if self.loop is not None and self.loop is not loop and self.loop.is_running():
@@ -89,9 +89,14 @@ class Opening:
         finally:
             done.set_result(None)
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether it closes on the running event loop."""
+        return self.state == "closing" and self.loop is asyncio.get_running_loop()
+
     async def open_to_read(self) -> None:
         """Open the board if need be; one that is closing can still be asked."""
-        if self.state != "closing" or self.loop is not asyncio.get_running_loop():
+        if not self.is_closing:
             await self.open()
 
     async def close(self, grace: float) -> None:
@@ -121,6 +126,7 @@ class Opening:
                 self._push_closing(steps)
                 steps.push_async_callback(parts.run_hooks, "on_shutdown")
                 steps.push_async_callback(parts.scheduler.stop)
+                steps.callback(self._give_up_idle)
                 await parts.scheduler.drain(grace, parts.lifecycle.spawned)
         finally:
             done.set_result(None)
@@ -130,6 +136,11 @@ class Opening:
         steps.push_async_callback(self._parts.store.close)
         steps.callback(self._parts.threads.close)
         steps.push_async_callback(self._parts.lifecycle.shutdown)
+
+    def _give_up_idle(self) -> None:
+        """Let nobody take it for idle when what is left of its work is cancelled."""
+        if self._parts.idle.total:
+            self._parts.signal.fail(NotIdle("the board was shut down before it became idle"))
 
     def _closed(self) -> None:
         self.state, self.loop, self._done = "closed", None, None

@@ -13,6 +13,7 @@ from flock.store.protocol import Commit
 
 if TYPE_CHECKING:
     from flock.core.agent import Agent
+    from flock.orchestrator.job import Job
     from flock.orchestrator.wiring import Parts
 
 
@@ -60,8 +61,14 @@ async def status_of(parts: Parts, workflow: str) -> WorkflowStatus:
 async def cancel(parts: Parts, workflow: str) -> int:
     """End a workflow's runs and close what waits of it; return how many deliveries."""
     count = 0
+    seen: set[Job] = set()  # one that is ended by the shutdown stays so
     while True:  # what committed meanwhile may have started something else
-        jobs = [job for job in parts.scheduler.jobs(workflow) if job.ending != "cancel"]
+        jobs = [
+            job
+            for job in parts.scheduler.jobs(workflow)
+            if job.ending != "cancel" and job not in seen
+        ]
+        seen.update(jobs)
         await parts.scheduler.cancel(jobs)
         found = [d for job in jobs for d in job.deliveries if d.is_open]
         found += parts.router.discard(workflow)
