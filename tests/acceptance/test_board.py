@@ -18,8 +18,10 @@ from pydantic import BaseModel
 from flock import (
     AfterVisibility,
     Agent,
+    AgentComponent,
     Artifact,
     ArtifactPublished,
+    Backoff,
     BatchSpec,
     BoardIdle,
     Context,
@@ -38,6 +40,7 @@ from flock import (
     RunQueued,
     RunStarted,
     RunSucceeded,
+    RunTimeout,
     WorkflowError,
     WorkflowIdle,
 )
@@ -592,6 +595,105 @@ async def test_invoke_ends_at_its_timeout() -> None:
         with pytest.raises(TimeoutError):
             await call
         assert ended == ["ended"]
+
+
+async def test_the_timeout_of_invoke_counts_the_time_in_the_queue() -> None:
+    clock = ManualClock()
+    starts: list[int] = []
+    release = asyncio.Event()
+
+    async def work(order: Order) -> None:
+        starts.append(order.number)
+        await release.wait()
+
+    async with Flock(clock=clock) as board:
+        board.agent("work").max_concurrency(1).calls(work)
+        await board.publish(Order(number=1))
+        call = asyncio.create_task(board.invoke("work", Order(number=2), timeout=5))
+        await clock.advance(timedelta(seconds=4))
+        assert not call.done()
+        await clock.advance(timedelta(seconds=2))
+        with pytest.raises(RunTimeout, match=r"'work'.* 5 seconds"):
+            await call
+        release.set()
+        await board.run_until_idle()
+    assert starts == [1]
+
+
+async def test_the_timeout_of_invoke_counts_the_time_that_a_full_board_lets_it_wait() -> None:
+    clock = ManualClock()
+    release = asyncio.Event()
+    starts: list[int] = []
+
+    async def work(order: Order) -> None:
+        starts.append(order.number)
+        await release.wait()
+
+    async with Flock(clock=clock, max_pending=1) as board:
+        board.agent("work").calls(work)
+        await board.publish(Order(number=1))
+        call = asyncio.create_task(board.invoke("work", Order(number=2), timeout=5))
+        await clock.advance(timedelta(seconds=6))
+        with pytest.raises(RunTimeout, match=r"'work'.* 5 seconds"):
+            await call
+        release.set()
+        await board.publish(Order(number=3))
+        await board.run_until_idle()
+    assert starts == [1, 3]
+
+
+async def test_the_timeout_of_invoke_covers_all_attempts_and_their_pauses() -> None:
+    clock = ManualClock()
+    attempts: list[float] = []
+
+    async def work(order: Order) -> None:
+        attempts.append(clock.time())
+        raise OSError
+
+    async with Flock(clock=clock) as board:
+        board.agent("work").retry(10, backoff=Backoff(initial=2, factor=1, jitter=False)).calls(
+            work
+        )
+        call = asyncio.create_task(board.invoke("work", Order(), timeout=5))
+        await clock.advance(timedelta(minutes=1))
+        with pytest.raises(RunTimeout):
+            await call
+        assert len(attempts) == 3  # at 0, 2 and 4 seconds
+        assert (await board.run_until_idle()).waiting == 0
+
+
+async def test_the_timeout_of_invoke_leaves_the_agents_own_in_force() -> None:
+    clock = ManualClock(autojump=True)
+    errors: list[BaseException] = []
+
+    class Watching(AgentComponent):
+        async def on_error(self, agent: Agent, ctx: Context, error: BaseException) -> None:
+            errors.append(error)
+
+    async def work(order: Order) -> None:
+        await asyncio.Event().wait()
+
+    async with Flock(clock=clock) as board:
+        agent = board.agent("work").calls(work).timeout(2).with_utilities(Watching())
+        begin = clock.time()
+        with pytest.raises(RunTimeout, match="2 seconds"):
+            await board.invoke("work", Order(), timeout=60)
+        assert clock.time() - begin == 2
+        agent.timeout(60)
+        with pytest.raises(RunTimeout, match="3 seconds") as caught:
+            await board.invoke("work", Order(), timeout=3)
+        assert clock.time() - begin == 5
+        assert errors[1] is caught.value
+
+
+async def test_an_invoke_that_ends_in_time_leaves_no_timer_behind() -> None:
+    clock = ManualClock()
+    async with Flock(clock=clock) as board:
+        board.agent("pack").calls(pack)
+        [parcel] = await board.invoke("pack", Order(number=7), timeout=5)
+        await clock.advance(timedelta(minutes=1))
+        assert parcel.as_model(Parcel).number == 7
+        assert await board.store.get_by_type(Parcel) == [Parcel(number=7)]
 
 
 async def test_stream_yields_outputs_as_they_appear_and_commits_them() -> None:

@@ -109,12 +109,7 @@ class Attempts:
                 return
             ctx = job.context = context_of(job, agent.identity, self._clock, self._host)
             inside.enter(self._orchestrator, "an agent", job)
-            if (
-                agent.timeout is not None
-                or job.call is not None
-                or job.depth > self._max_depth
-                or self._ledger.counts_runs
-            ):
+            if agent.timeout is not None or job.depth > self._max_depth or self._ledger.counts_runs:
                 await self._check_limits(job, agent)
             if is_heard:
                 self._tell_started(job)
@@ -146,8 +141,6 @@ class Attempts:
             BudgetExceeded: It is one run too many.
         """
         timeout = agent.timeout
-        if job.call is not None and job.call.timeout is not None:
-            timeout = job.call.timeout
         if timeout is not None:
             error = RunTimeout(
                 f"agent {agent.name!r} did not finish within its timeout of {timeout:g} seconds"
@@ -390,7 +383,8 @@ class Attempts:
         self._ended(job)
         if job.call is not None and not job.call.waiter.done():
             why = "cancelled" if job.ending == "cancel" else "ended by the board's shutdown"
-            job.call.waiter.set_exception(RunError(f"the run of agent {job.agent!r} was {why}"))
+            ended = RunError(f"the run of agent {job.agent!r} was {why}")
+            job.call.waiter.set_exception(job.error or ended)
 
     def _ended(self, job: Job) -> None:
         if job not in self.jobs:

@@ -521,19 +521,23 @@ class Flock:
             agent: Who runs.
             obj: The input. It is not stored.
             publish_outputs: False leaves the board untouched.
-            timeout: In place of the agent's own.
+            timeout: For the whole call, waiting for room and for a slot and all attempts
+                included: a `timedelta` or seconds of the board's clock. The agent's own
+                timeout goes on to bound each attempt.
 
         Returns:
             The outputs.
 
         Raises:
-            RunTimeout: It took longer than `timeout`.
+            RunTimeout: It took longer than `timeout`; the run was cancelled. What a generator
+                had committed by then stays on the board.
             Exception: Whatever the agent raised at its last attempt.
         """
         target = self._resolved(agent)
         span = None if timeout is None else seconds(timeout, "timeout")
-        depth = await self._admit()
-        return await self._calls.invoke(target, obj, depth, publish=publish_outputs, timeout=span)
+        return await self._calls.invoke(
+            target, obj, self._admit, publish=publish_outputs, timeout=span
+        )
 
     async def stream(
         self, agent: Agent | AgentBuilder | str, *inputs: Publishable
