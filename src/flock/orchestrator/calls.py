@@ -198,5 +198,5 @@ async def _before(due: float, clock: Clock, work: Awaitable[T], error: Exception
 def _takes_batches(agent: Agent, inputs: Sequence[Artifact]) -> bool:
     """Whether the subscription that these inputs would come through gathers batches."""
     names = {artifact.entry.name for artifact in inputs}
-    fitting = [s for s in agent.subscriptions if names <= s.counts.keys()]
+    fitting = [s for s in agent.subscriptions if names <= {entry.name for entry in s.types}]
     return bool(fitting) and fitting[0].batch is not None

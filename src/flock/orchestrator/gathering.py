@@ -130,7 +130,8 @@ class Gathering:
         assert spec is not None
         artifact = delivery.artifact
         try:
-            entry = next(e for e in gate.subscription.types if e.name == artifact.entry.name)
+            types = gate.subscription.types
+            entry = next((e for e in types if e.name == artifact.entry.name), artifact.entry)
             key = canonical(spec.key_of(artifact.take(entry)))
             group, expired = join.add(delivery, key, delivery.arrived)
         except BaseException as error:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from flock.core.delivery import Delivery
+    from flock.core.types import TypeEntry
     from flock.core.usage import Spent
 
 M = TypeVar("M", bound=BaseModel)
@@ -169,7 +170,7 @@ class InMemoryBlackboardStore:
 
     async def list_by_type(self, model: type[BaseModel] | str) -> builtins.list[Artifact]:
         """Return all artifacts of a type (a class or a name), oldest first."""
-        return [*map(self._at, self._by_type.get(_type_name(model), ()))]
+        return [*map(self._at, self._of_type(_entry_of(model)))]
 
     async def get_by_type(
         self, model: type[M], correlation_id: str | None = None
@@ -177,12 +178,10 @@ class InMemoryBlackboardStore:
         """Return all models of a type, of one workflow if it is named, oldest first."""
         entry = registry.entry(model)
         found = (
-            self._by_type.get(entry.name, ())
-            if correlation_id is None
-            else self._in_workflow(correlation_id)
+            self._of_type(entry) if correlation_id is None else self._in_workflow(correlation_id)
         )
-        rows = map(self._row, found)
-        return [cast("M", entry.load(row[3], row[2])) for row in rows if row[1] == entry.name]
+        rows, names = map(self._row, found), entry.names
+        return [cast("M", entry.load(row[3], row[2])) for row in rows if row[1] in names]
 
     async def query_artifacts(
         self, where: FilterConfig | None = None, limit: int = 100, offset: int = 0
@@ -311,9 +310,17 @@ class InMemoryBlackboardStore:
         if where.correlation_id is not None:
             return self._in_workflow(where.correlation_id), is_exact
         if where.type_names is not None:
-            lists = [self._by_type.get(str(name), array("q")) for name in where.type_names]
+            entries = {registry.resolve(str(name)) for name in where.type_names}
+            lists = [*map(self._of_type, entries)]
             return (lists[0] if len(lists) == 1 else sorted(chain(*lists))), is_exact
         return self._everything(), is_exact
+
+    def _of_type(self, entry: TypeEntry) -> Sequence[int]:
+        """Return the positions of a type's artifacts, under whatever name they were stored."""
+        lists = [self._by_type[name] for name in entry.names if name in self._by_type]
+        if len(lists) < 2:
+            return lists[0] if lists else ()
+        return sorted(chain(*lists))
 
     def _everything(self) -> Sequence[int]:
         if len(self._seq_by_key) == len(self._rows):
@@ -422,5 +429,5 @@ def _key(artifact_id: UUID | str) -> int:
         return -1
 
 
-def _type_name(model: type[BaseModel] | str) -> str:
-    return registry.resolve(model).name if isinstance(model, str) else registry.entry(model).name
+def _entry_of(model: type[BaseModel] | str) -> TypeEntry:
+    return registry.resolve(model) if isinstance(model, str) else registry.entry(model)

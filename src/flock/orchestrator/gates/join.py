@@ -98,6 +98,8 @@ class Join:
         self._arrivals = max(self._arrivals + 1, delivery.number)  # it may have one already
         delivery.arrived, delivery.number = now, delivery.number or self._arrivals
         name = delivery.artifact.entry.name
+        if name not in self._places:  # its class was renamed since
+            name = delivery.artifact.entry.name_among(self._places) or name
         places = self._places[name]
         held = self._keys.get(key)
         if held is None:
