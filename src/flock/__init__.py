@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flock.clock import Clock, SystemClock
     from flock.components.agent import AgentComponent
+    from flock.components.board import Board
     from flock.components.orchestrator import (
         CollectionResult,
         OrchestratorComponent,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         TenantVisibility,
         Visibility,
     )
+    from flock.core.workflow import WorkflowStatus
     from flock.engines.base import EngineComponent
     from flock.engines.chat import ChatAnswer, ChatModel, ChatRequest, ToolRequest
     from flock.engines.dspy import DSPyEngine
@@ -86,7 +88,6 @@ if TYPE_CHECKING:
     )
     from flock.orchestrator.flock import Flock
     from flock.orchestrator.idle import IdleReport
-    from flock.orchestrator.workflows import WorkflowStatus
     from flock.store.memory import InMemoryBlackboardStore
     from flock.store.protocol import ArtifactSummary, BlackboardStore, ConsumptionRecord, DeadLetter
 
@@ -105,6 +106,7 @@ __all__ = [
     "BatchFlushed",
     "BatchSpec",
     "BlackboardStore",
+    "Board",
     "BoardIdle",
     "Budget",
     "BudgetExceeded",
@@ -194,6 +196,7 @@ _MODULES = {
         "SystemClock",
     ),
     "flock.components.agent": ("AgentComponent",),
+    "flock.components.board": ("Board",),
     "flock.components.orchestrator": (
         "CollectionResult",
         "OrchestratorComponent",
@@ -249,6 +252,7 @@ _MODULES = {
         "TenantVisibility",
         "Visibility",
     ),
+    "flock.core.workflow": ("WorkflowStatus",),
     "flock.engines.base": ("EngineComponent",),
     "flock.engines.chat": (
         "ChatAnswer",

@@ -23,6 +23,7 @@ from flock import (
     ArtifactPublished,
     Backoff,
     BatchSpec,
+    Board,
     BoardIdle,
     Context,
     DeclarationError,
@@ -1659,3 +1660,28 @@ async def test_a_board_that_is_closing_takes_nothing_in_and_finishes_what_it_has
         await board.run_until_idle()
         assert seen == [1]
         assert len(await board.store.list()) == 2
+
+
+@pytest.mark.parametrize("verb", ["arun", "invoke", "stream"])
+async def test_an_agent_called_as_the_board_closes_is_refused_and_does_not_hold_it(
+    verb: str,
+) -> None:
+    refused: list[Exception] = []
+
+    class Late(OrchestratorComponent):
+        async def on_shutdown(self, orchestrator: Board) -> None:
+            await orchestrator.publish(Letter(number=1))
+            try:
+                if verb == "stream":
+                    await anext(orchestrator.stream("pack", Order()))
+                else:
+                    await getattr(orchestrator, verb)("pack", Order())
+            except PublishError as error:
+                refused.append(error)
+
+    board = Flock().add_component(Late())
+    board.agent("pack").calls(pack)
+    async with board:
+        pass
+    assert "'pack' was called while the board shuts down" in str(refused[0])
+    assert [a.type for a in await board.store.list()] == [f"{MODULE}.Letter"]

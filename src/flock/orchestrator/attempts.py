@@ -30,6 +30,7 @@ from flock.orchestrator.host import RunHost
 from flock.orchestrator.job import NO_VARIABLES
 
 if TYPE_CHECKING:
+    from flock.components.board import Board
     from flock.core.agent import Agent
     from flock.orchestrator.component_runner import ComponentRunner
     from flock.orchestrator.idle import Idle
@@ -71,7 +72,7 @@ class Attempts:
         publisher: Publisher,
         ledger: Ledger,
         load_history: Callable[[Job], Awaitable[tuple[Artifact, ...]]],
-        orchestrator: object,
+        orchestrator: Board,
         *,
         max_depth: int,
     ) -> None:

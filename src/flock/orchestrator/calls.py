@@ -16,6 +16,7 @@ from flock.orchestrator.scheduler import retrieve
 
 if TYPE_CHECKING:
     from flock.clock import Clock
+    from flock.components.board import Board
     from flock.core.agent import Agent
     from flock.orchestrator.wiring import Parts
 
@@ -29,7 +30,7 @@ class Calls:
     cannot wait for each other's slots.
     """
 
-    def __init__(self, parts: Parts, orchestrator: object) -> None:
+    def __init__(self, parts: Parts, orchestrator: Board) -> None:
         self._parts = parts
         self._orchestrator = orchestrator
 
@@ -113,6 +114,7 @@ class Calls:
         if not inputs:
             msg = f"give agent {agent.name!r} at least one input"
             raise PublishError(msg)
+        self._parts.scheduler.require_going(agent)
         artifacts = await self._stored(agent, inputs, depth)
         call = Call(
             asyncio.get_running_loop().create_future(),

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, aclosing
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Literal, NoReturn, Self
 from uuid import UUID
-
-from pydantic import BaseModel
 
 from flock.clock import Clock, SystemClock
 from flock.core.agent import Agent
-from flock.core.artifacts import EXTERNAL, Artifact
+from flock.core.artifacts import EXTERNAL, Artifact, Publishable
 from flock.core.builder import AgentBuilder, settle
 from flock.core.context import ContextProvider
 from flock.core.lifecycle import Engine
 from flock.core.spans import Span, seconds
 from flock.core.usage import Budget, Spent
 from flock.core.visibility import Visibility
+from flock.core.workflow import WorkflowStatus
 from flock.engines.dspy import OFFLINE_MODEL, DSPyEngine
 from flock.engines.function import FunctionEngine
 from flock.errors import (
@@ -38,7 +37,7 @@ from flock.orchestrator.opening import Opening
 from flock.orchestrator.scheduler import UNLIMITED
 from flock.orchestrator.tracing import TracingManager
 from flock.orchestrator.wiring import Parts
-from flock.orchestrator.workflows import WorkflowStatus, cancel, redrive, status_of
+from flock.orchestrator.workflows import cancel, redrive, status_of
 from flock.store.memory import InMemoryBlackboardStore
 from flock.store.protocol import BlackboardStore, DeadLetter
 
@@ -46,9 +45,6 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span as TraceSpan
 
     from flock.components.orchestrator import OrchestratorComponent
-
-Publishable = BaseModel | Artifact | Mapping[str, Any]
-"""What can be published: a model, an artifact, or a dict with `type`."""
 
 _YIELD_EVERY = 128
 """After how many publishes in a row the event loop gets a turn."""

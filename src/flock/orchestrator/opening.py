@@ -11,6 +11,7 @@ from flock.errors import NotIdle, PublishError
 from flock.orchestrator import inside
 
 if TYPE_CHECKING:
+    from flock.components.board import Board
     from flock.core.agent import Agent
     from flock.core.delivery import Delivery
     from flock.orchestrator.wiring import Parts
@@ -32,7 +33,7 @@ class Opening:
         parts: Parts,
         agents: Mapping[str, Agent],
         settle: Callable[[], None],
-        orchestrator: object,
+        orchestrator: Board,
         name: str,
     ) -> None:
         self._parts = parts

@@ -28,6 +28,7 @@ from flock.orchestrator.failures import shown
 from flock.store.protocol import BlackboardStore, Commit
 
 if TYPE_CHECKING:
+    from flock.components.board import Board
     from flock.core.delivery import Delivery, Run
     from flock.orchestrator.component_runner import ComponentRunner
     from flock.orchestrator.matcher import Matcher
@@ -50,7 +51,7 @@ class Publisher:
         clock: Clock,
         components: ComponentRunner,
         events: EventBus,
-        orchestrator: object,
+        orchestrator: Board,
         matcher: Matcher,
     ) -> None:
         self._store = store

@@ -24,6 +24,7 @@ from flock.orchestrator import inside
 from flock.orchestrator.failures import naming
 
 if TYPE_CHECKING:
+    from flock.components.board import Board
     from flock.core.agent import Agent
     from flock.orchestrator.attempts import Attempts
     from flock.orchestrator.component_runner import ComponentRunner
@@ -53,7 +54,7 @@ class Router:
         attempts: Attempts,
         gathering: Gathering,
         outcomes: Outcomes,
-        orchestrator: object,
+        orchestrator: Board,
         agent_of: Callable[[str], Agent | None],
     ) -> None:
         self._clock = clock

@@ -24,6 +24,7 @@ from flock.orchestrator.router import Router
 from flock.orchestrator.scheduler import Scheduler
 
 if TYPE_CHECKING:
+    from flock.components.board import Board
     from flock.core.agent import Agent
     from flock.core.artifacts import Artifact
     from flock.core.context import ContextProvider
@@ -53,7 +54,7 @@ class Parts:
 
     def __init__(
         self,
-        orchestrator: object,
+        orchestrator: Board,
         store: BlackboardStore,
         clock: Clock,
         agents: Mapping[str, Agent],
