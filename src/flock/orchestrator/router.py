@@ -256,8 +256,9 @@ class Router:
 
     def waiting(self, workflow: str) -> int:
         """Return how many deliveries of a workflow wait."""
-        here = [*self._gathering.waiting(), *self._deferred, *self._unopened]
-        return sum(d.artifact.correlation_id == workflow for d in here)
+        others = (*self._deferred, *self._unopened)
+        count = sum(d.artifact.correlation_id == workflow for d in others)
+        return count + len(self._gathering.of(workflow))
 
     def discard(self, workflow: str) -> list[Delivery]:
         """Take out and return the deliveries of a workflow that wait or are being asked."""
@@ -265,7 +266,7 @@ class Router:
         def chosen(delivery: Delivery) -> bool:
             return delivery.artifact.correlation_id == workflow
 
-        found = self._gathering.discard(chosen)
+        found = self._gathering.discard(workflow)
         deferred = [*filter(chosen, self._deferred)]
         for delivery in deferred:
             del self._deferred[delivery]

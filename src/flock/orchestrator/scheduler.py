@@ -241,7 +241,11 @@ class Scheduler:
 
     def jobs(self, workflow: str) -> list[Job]:
         """Return the runs that have not ended and have to do with a workflow."""
-        return [job for job in self._jobs if workflow in job.workflows]
+        return [
+            job
+            for job in self._jobs
+            if job.correlation_id == workflow or (job.is_batch and workflow in job.workflows)
+        ]
 
     # --- ending from outside ---
 

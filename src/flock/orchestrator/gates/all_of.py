@@ -66,9 +66,19 @@ class AllOf:
                 return self._take(pool)
         return None
 
+    def of(self, workflow: str) -> list[Delivery]:
+        """Return what waits of a workflow."""
+        pool = self._pools.get(workflow)
+        if pool is None:
+            return []
+        return [d for queue in pool.queues.values() for d in queue if d in self._waiting]
+
     def discard(self, chosen: Callable[[Delivery], bool]) -> list[Delivery]:
         """Take out and return the waiting deliveries that are chosen."""
-        found = [delivery for delivery in self._waiting if chosen(delivery)]
+        return self.take_out([delivery for delivery in self._waiting if chosen(delivery)])
+
+    def take_out(self, found: list[Delivery]) -> list[Delivery]:
+        """Take out and return these waiting deliveries."""
         for delivery in found:
             self._remove(delivery)
         return found
