@@ -25,6 +25,7 @@ from flock import (
     BatchSpec,
     Board,
     BoardIdle,
+    CollectionResult,
     Context,
     DeclarationError,
     EventsMissed,
@@ -42,6 +43,7 @@ from flock import (
     RunStarted,
     RunSucceeded,
     RunTimeout,
+    Subscription,
     WorkflowError,
     WorkflowIdle,
 )
@@ -1685,3 +1687,40 @@ async def test_an_agent_called_as_the_board_closes_is_refused_and_does_not_hold_
         pass
     assert "'pack' was called while the board shuts down" in str(refused[0])
     assert [a.type for a in await board.store.list()] == [f"{MODULE}.Letter"]
+
+
+async def test_what_a_component_had_collected_goes_back_to_it_when_its_group_is_cancelled() -> None:
+    got: list[list[int]] = []
+    release = asyncio.Event()
+
+    class Pairs(OrchestratorComponent):
+        seen: list[Artifact]
+
+        async def on_collect_artifacts(
+            self, orchestrator: Board, artifact: Artifact, agent: Agent, subscription: Subscription
+        ) -> CollectionResult:
+            self.seen.append(artifact)
+            if len(self.seen) < 2:
+                return CollectionResult()
+            pair, self.seen = self.seen, []
+            return CollectionResult(pair, complete=True)
+
+    pairs = Pairs()
+    pairs.seen = []
+
+    async def work(orders: list[Order]) -> None:
+        got.append([order.number for order in orders])
+        await release.wait()
+
+    async with Flock().add_component(pairs) as board:
+        board.agent("work").consumes(Order).calls(work)
+        first = await board.publish(Order(number=1))
+        second = await board.publish(Order(number=2))
+        await until(lambda: got == [[1, 2]])
+        assert await board.cancel(first.correlation_id) == 1
+        release.set()
+        assert (await board.run_until_idle()).waiting == 1
+        assert [a.id for a in pairs.seen] == [second.id]
+        await board.publish(Order(number=3))
+        await board.run_until_idle()
+    assert got == [[1, 2], [2, 3]]

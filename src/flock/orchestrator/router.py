@@ -132,10 +132,11 @@ class Router:
         self.deliver(rest)
 
     def regather(self, deliveries: Iterable[Delivery]) -> None:
-        """Take deliveries back to their gates, whose group was ended by another workflow."""
-        for delivery in deliveries:
+        """Let deliveries whose group was ended by another workflow go their way again."""
+        again = list(deliveries)
+        for delivery in again:
             delivery.run = None
-            self._go_on(delivery)
+        self.deliver(again)
 
     # --- visibility that opens later ---
 
