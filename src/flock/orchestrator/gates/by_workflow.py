@@ -14,24 +14,29 @@ class ByWorkflow:
     __slots__ = ("_deliveries",)
 
     def __init__(self) -> None:
-        self._deliveries: dict[str, dict[Delivery, None]] = {}
+        # A workflow has mostly one delivery before a gate, which needs no dict of its own.
+        self._deliveries: dict[str, Delivery | dict[Delivery, None]] = {}
 
     def add(self, delivery: Delivery) -> None:
         """Take note of a delivery that waits from now on."""
         workflow = delivery.artifact.correlation_id
-        try:
-            self._deliveries[workflow][delivery] = None
-        except KeyError:
-            self._deliveries[workflow] = {delivery: None}
+        held = self._deliveries.setdefault(workflow, delivery)
+        if held is delivery:
+            return
+        if isinstance(held, dict):
+            held[delivery] = None
+        else:
+            self._deliveries[workflow] = {held: None, delivery: None}
 
     def remove(self, delivery: Delivery) -> None:
         """Forget a delivery that waits no longer."""
         workflow = delivery.artifact.correlation_id
-        mine = self._deliveries[workflow]
-        if len(mine) > 1:
-            del mine[delivery]
-        else:
-            del self._deliveries[workflow]
+        held = self._deliveries[workflow]
+        if isinstance(held, dict):
+            del held[delivery]
+            if held:
+                return
+        del self._deliveries[workflow]
 
     def clear(self) -> None:
         """Forget all of them."""
@@ -39,4 +44,5 @@ class ByWorkflow:
 
     def of(self, workflow: str) -> list[Delivery]:
         """Return what waits of a workflow, in the order it came."""
-        return [*self._deliveries.get(workflow, ())]
+        held = self._deliveries.get(workflow, ())
+        return [*held] if isinstance(held, dict | tuple) else [held]
