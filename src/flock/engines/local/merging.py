@@ -1,0 +1,93 @@
+"""Several JSON Schemas that hold at once, as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import product
+from typing import Any, Final
+
+from flock.engines.local.json_types import AnySchema, Schema
+
+ANNOTATIONS: Final = frozenset({
+    "$comment", "$defs", "$id", "$schema", "default", "definitions", "deprecated", "description",
+    "discriminator", "example", "examples", "readOnly", "title", "writeOnly", "contentEncoding",
+    "contentMediaType", "contentSchema", "x-guidance",
+})  # fmt: skip
+"""Keywords that describe and do not assert."""
+
+_GREATEST: Final = {"minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"}
+_LEAST: Final = {"maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"}
+_MOST_ALTERNATIVES = 64
+
+
+def assertions(schema: Schema) -> Schema:
+    """Return the keywords that assert something."""
+    return {key: value for key, value in schema.items() if key not in ANNOTATIONS}
+
+
+def merge(schemas: Iterable[AnySchema], note: Callable[[str], None]) -> AnySchema:
+    """Return one schema for what all of them say.
+
+    Args:
+        schemas: Schemas without `$ref` and `allOf` at their top.
+        note: Told of each keyword that could not be kept.
+    """
+    merged: Schema = {}
+    for schema in schemas:
+        if schema is False:
+            return False
+        if schema is True:
+            continue
+        for key, value in assertions(schema).items():
+            if key not in merged or merged[key] == value:
+                merged[key] = value
+            else:
+                merged[key] = _both(key, merged[key], value, note)
+    return merged
+
+
+def _both(key: str, one: Any, other: Any, note: Callable[[str], None]) -> Any:  # noqa: ANN401 - JSON
+    if key in _GREATEST:
+        return max(one, other)
+    if key in _LEAST:
+        return min(one, other)
+    match key:
+        case "required":
+            return list(dict.fromkeys([*one, *other]))
+        case "type":
+            return _both_types(one, other)
+        case "enum":
+            return [value for value in one if value in other]
+        case "properties" | "patternProperties" | "$defs":
+            return {
+                name: {"allOf": [one[name], other[name]]}
+                if name in one and name in other
+                else one.get(name, other.get(name))
+                for name in [*one, *(name for name in other if name not in one)]
+            }
+        case "items" | "additionalProperties" | "propertyNames":
+            return {"allOf": [one, other]} if one is not False and other is not False else False
+        case "anyOf" | "oneOf":
+            pairs = list(product(one, other))[:_MOST_ALTERNATIVES]
+            return [{"allOf": [a, b]} for a, b in pairs]
+        case "prefixItems":
+            longest = one if len(one) >= len(other) else other
+            pairs = [{"allOf": [a, b]} for a, b in zip(one, other, strict=False)]
+            return [*pairs, *longest[len(pairs) :]]
+        case "uniqueItems":
+            return one or other
+        case _:
+            note(f"a second {key!r}")
+            return one
+
+
+def _both_types(one: str | list[str], other: str | list[str]) -> list[str]:
+    first, second = (_types(one), _types(other))
+    common = [name for name in first if name in second]
+    if "integer" not in common and {"integer", "number"} <= {*first, *second}:
+        common += ["integer"] if ("integer" in first) != ("integer" in second) else []
+    return common
+
+
+def _types(names: str | list[str]) -> list[str]:
+    return [names] if isinstance(names, str) else names
