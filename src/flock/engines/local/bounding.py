@@ -12,38 +12,14 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, cast
 
 from flock.engines.local import numbers
-from flock.engines.local.formats import FORMATS, FREE, Format
+from flock.engines.local.formats import FORMATS
 from flock.engines.local.json_types import AnySchema, Schema
+from flock.engines.local.limits import Bounded, Limits
 from flock.engines.local.merging import assertions, merge
-
-
-class Limits(NamedTuple):
-    """How much a model may write where the schema sets no lower limit.
-
-    Attributes:
-        text: Characters of a string.
-        items: Elements of a list, entries of a mapping.
-        depth: How often a recursive type may contain itself.
-    """
-
-    text: int
-    items: int
-    depth: int
-
-
-class Bounded(NamedTuple):
-    """A schema with an end.
-
-    Attributes:
-        schema: Within the given one.
-        cost: About how many tokens the longest answer takes.
-    """
-
-    schema: Schema
-    cost: float
+from flock.engines.local.text import KEY_LENGTH, any_key, bound_text, key_pattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +53,6 @@ _TYPES: Final = ("object", "array", "string", "number", "integer", "boolean", "n
 _DECIMAL: Final = re.compile(r"^\^\(\?!\^\[-\+\.\]\*\$\)\[\+-\]\?0\*")
 _PLACES: Final = re.compile(r"\\\.\\d\{0,(\d+)\}")
 _WHOLE: Final = re.compile(r"\\d\{0,(\d+)\}")
-_KEY_LENGTH: Final = 40
-_HTTP_URL: Final = 2083
 _DEEPEST: Final = 12
 
 
@@ -164,7 +138,7 @@ class _Bounding:
         for part in ref[1:].split("/")[1:]:
             key = part.replace("~1", "/").replace("~0", "~")
             try:
-                target = target[int(key)] if isinstance(target, list) else target[key]
+                target = target[int(key) if isinstance(target, list) else key]
             except (KeyError, IndexError, ValueError, TypeError):
                 raise EndlessSchema(f"the schema has nothing at {ref!r}") from None
         return target
@@ -246,7 +220,7 @@ class _Bounding:
             case "array":
                 return self._array(said, depth, at)
             case "string":
-                return self._string(said, at)
+                return bound_text(said, self.limits, self.accepts, self._noting(at))
             case "number" | "integer":
                 return self._number(kind, said, at)
             case "boolean" | "null":
@@ -255,22 +229,22 @@ class _Bounding:
                 raise EndlessSchema(f"{kind!r} is no type of JSON (at {at})")
 
     def _anything(self) -> Bounded:
-        text = {"type": "string", "maxLength": min(200, self.limits.text)}
+        longest = min(200, self.limits.text)
         plain: list[Schema] = [
-            text,
+            {"type": "string", "maxLength": longest},
             {"type": "number"} | (numbers.number({}) or {}),
             {"type": "boolean"},
             {"type": "null"},
         ]
         items = min(4, self.limits.items)
-        key = {_key_pattern(0, _KEY_LENGTH): {"anyOf": plain}}
+        key = {any_key(0, KEY_LENGTH): {"anyOf": plain}}
         options = [
             *plain,
             {"type": "array", "items": {"anyOf": plain}, "maxItems": items},
             {"type": "object", "patternProperties": key, "additionalProperties": False}
             | {"maxProperties": items},
         ]
-        return Bounded({"anyOf": options}, items * (text["maxLength"] + _KEY_LENGTH) / 3)
+        return Bounded({"anyOf": options}, items * (longest + KEY_LENGTH) / 3)
 
     # --- objects ---------------------------------------------------------------------
 
@@ -300,7 +274,7 @@ class _Bounding:
         }
         counts = {key: said[key] for key in ("minProperties", "maxProperties") if key in said}
         if counts:
-            plain = dict.fromkeys(properties, {"type": "null"})
+            plain = {name: {"type": "null"} for name in properties}
             if self.accepts(closed | {"properties": plain} | counts):
                 closed |= counts
             else:
@@ -318,12 +292,13 @@ class _Bounding:
         least = said.get("minProperties", 0)
         most = max(least, min(said.get("maxProperties", self.limits.items), self.limits.items))
         if patterns:
+            names: Schema = said.get("propertyNames", {})
             named = {
-                self._key(pattern, said.get("propertyNames"), at): inner
+                key_pattern(pattern, names, self.accepts, self._noting(at)): inner
                 for pattern, inner in patterns.items()
             }
         else:
-            names = self._names(said.get("propertyNames", True))
+            names = self._names(said.get("propertyNames", True), at)
             if isinstance(names, list):
                 return self._enumerated(names, others, least, most, depth, at)
             named = {names: others}
@@ -332,13 +307,11 @@ class _Bounding:
         if not values or not most:
             if least:
                 return None
-            return Bounded(
-                {"type": "object", "properties": {}, "additionalProperties": False}, 2
-            )
+            return Bounded({"type": "object", "properties": {}, "additionalProperties": False}, 2)
         dearest = max(inner.cost for inner in bounded.values() if inner is not None)
         mapping: Schema = {"type": "object", "patternProperties": values}
         mapping |= {"additionalProperties": False, "minProperties": least, "maxProperties": most}
-        return Bounded(mapping, 2 + most * (dearest + _KEY_LENGTH / 3 + 3))
+        return Bounded(mapping, 2 + most * (dearest + KEY_LENGTH / 3 + 3))
 
     def _enumerated(
         self, names: list[str], others: AnySchema, least: int, most: int, depth: int, at: str
@@ -353,10 +326,10 @@ class _Bounding:
         closed |= {"required": names[:least], "additionalProperties": False}
         return Bounded(closed, 2 + max(count, len(names)) * (value.cost + 6))
 
-    def _names(self, names: AnySchema) -> str | list[str]:
+    def _names(self, names: AnySchema, at: str) -> str | list[str]:
         """Return the keys of a mapping: a pattern, or all of them."""
         if isinstance(names, bool):
-            return _key_pattern(0, _KEY_LENGTH)
+            return any_key(0, KEY_LENGTH)
         said = assertions(names)
         while "$ref" in said:
             resolved = self._resolve(said.pop("$ref"))
@@ -367,21 +340,7 @@ class _Bounding:
             return [str(name) for name in said["enum"]]
         if (known := FORMATS.get(said.get("format", ""))) is not None:
             return known.schema["pattern"]
-        return self._key(said.get("pattern"), said, "$")
-
-    def _key(self, pattern: str | None, names: AnySchema | None, at: str) -> str:
-        said = names if isinstance(names, dict) else {}
-        least = said.get("minLength", 0)
-        most = max(least, min(said.get("maxLength", _KEY_LENGTH), _KEY_LENGTH))
-        if pattern is None:
-            return _key_pattern(least, most)
-        probe = {"type": "string", "pattern": pattern}
-        if not self.accepts(probe):
-            self._note(at, f"the pattern {pattern!r} of keys")
-            return _key_pattern(least, most)
-        if {"minLength", "maxLength"} & said.keys():
-            self._note(at, "the length of keys with a pattern")
-        return _with_end(pattern, most)
+        return key_pattern(said.get("pattern"), said, self.accepts, self._noting(at))
 
     # --- arrays, text, numbers -------------------------------------------------------
 
@@ -413,34 +372,6 @@ class _Bounding:
         if least > most:
             return None
         return Bounded(array | {"minItems": least, "maxItems": most}, cost)
-
-    def _string(self, said: Schema, at: str) -> Bounded | None:
-        least = said.get("minLength", 0)
-        given = said.get("maxLength")
-        if given is not None and given < least:
-            return None
-        lengths = {key: said[key] for key in ("minLength", "maxLength") if key in said}
-        most = max(least, min(self.limits.text, self.limits.text if given is None else given))
-        text: Schema = {"type": "string"}
-        pattern = said.get("pattern")
-        name = said.get("format")
-        if pattern is not None:
-            if name is not None:
-                self._note(at, f"the format {name!r} beside a pattern")
-            own = text | {"pattern": pattern}
-            for lengths in ({"minLength": least, "maxLength": most}, lengths):
-                if self.accepts(own | lengths):
-                    return Bounded(own | lengths, most / 2)
-            self._note(at, f"the pattern {pattern!r}")
-        elif name is not None and (known := _format(name, given)) is not None:
-            for own in (text | known.schema | lengths, text | known.schema):
-                if self.accepts(own):
-                    if lengths and own.keys().isdisjoint(lengths):
-                        self._note(at, f"the length of a {name!r}")
-                    return Bounded(own, known.length / 1.5)
-        elif name is not None and name not in FREE:
-            self._note(at, f"the format {name!r}")
-        return Bounded(text | {"minLength": least, "maxLength": most}, most / 3)
 
     def _number(self, kind: str, said: Schema, at: str) -> Bounded | None:
         found = numbers.integer(said) if kind == "integer" else numbers.number(said)
@@ -486,31 +417,15 @@ def _is_of(value: Any, kind: str) -> bool:  # noqa: ANN401 - JSON
             return kind == "object"
 
 
-def _format(name: str, longest: int | None) -> Format | None:
-    # Pydantic says no more of the difference between an HttpUrl and any other.
-    return FORMATS.get("http-uri" if name == "uri" and longest == _HTTP_URL else name)
-
-
-def _with_end(pattern: str, longest: int) -> str:
-    """Let a key end soon after what its pattern asks for."""
-    if not pattern.startswith("^") or pattern.endswith("$") or "|" in pattern:
-        return pattern
-    return rf'{pattern}[^\x00-\x1f\x7f"\\]{{0,{max(longest - 1, 0)}}}$'
-
-
-def _key_pattern(least: int, most: int) -> str:
-    return rf'^[^\x00-\x1f\x7f"\\]{{{least},{most}}}$'
-
-
 def _references(schema: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
     if isinstance(schema, dict):
-        for key, value in schema.items():
+        for key, value in cast("Schema", schema).items():
             if key == "$ref" and isinstance(value, str):
                 yield value
             elif key not in {"$defs", "definitions", "const", "enum", "default", "examples"}:
                 yield from _references(value)
     elif isinstance(schema, list):
-        for value in schema:
+        for value in cast("list[Any]", schema):
             yield from _references(value)
 
 

@@ -12,10 +12,11 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from flock.engines.local.bounding import BoundedSchema, EndlessSchema, Limits, bound
+from flock.engines.local.bounding import BoundedSchema, EndlessSchema, bound
 from flock.engines.local.json_types import AnySchema, Schema
+from flock.engines.local.limits import Limits
 from flock.errors import EngineError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Grammar:
     loosened: tuple[str, ...] = ()
 
 
-def constrain(schema: Mapping[str, Any] | bool, max_tokens: int) -> Grammar:
+def constrain(schema: Mapping[str, Any], max_tokens: int) -> Grammar:
     """Return the grammar of a JSON Schema, bounded so that an answer ends in `max_tokens`.
 
     Raises:
@@ -100,14 +101,12 @@ def _refusal(grammar: str) -> str | None:
     return message.partition("\n")[0].partition("compile JSON schema: ")[2] or message or None
 
 
-def _fit(
-    schema: AnySchema, max_tokens: int, accepts: Callable[[Schema], bool]
-) -> BoundedSchema:
-    for limits in LADDER:
+def _fit(schema: AnySchema, max_tokens: int, accepts: Callable[[Schema], bool]) -> BoundedSchema:
+    for limits in LADDER[:-1]:
         bounded = bound(schema, limits, accepts)
         if bounded.cost <= max_tokens:
-            break
-    return bounded
+            return bounded
+    return bound(schema, LADDER[-1], accepts)
 
 
 def _write(schema: Schema) -> str:
@@ -118,11 +117,11 @@ def _without_text_rules(schema: Any) -> Any:  # noqa: ANN401 - JSON
     if isinstance(schema, dict):
         return {
             key: _without_text_rules(value)
-            for key, value in schema.items()
+            for key, value in cast("Schema", schema).items()
             if not (key in {"pattern", "format"} and isinstance(value, str))
         }
     if isinstance(schema, list):
-        return [_without_text_rules(value) for value in schema]
+        return [_without_text_rules(value) for value in cast("list[Any]", schema)]
     return schema
 
 

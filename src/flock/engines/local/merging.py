@@ -51,31 +51,14 @@ def _both(key: str, one: Any, other: Any, note: Callable[[str], None]) -> Any:  
         return max(one, other)
     if key in _LEAST:
         return min(one, other)
+    if key in _LISTS:
+        return _LISTS[key](one, other)
     match key:
-        case "required":
-            return list(dict.fromkeys([*one, *other]))
-        case "type":
-            return _both_types(one, other)
-        case "enum":
-            return [value for value in one if value in other]
         case "properties" | "patternProperties" | "$defs":
-            return {
-                name: {"allOf": [one[name], other[name]]}
-                if name in one and name in other
-                else one.get(name, other.get(name))
-                for name in [*one, *(name for name in other if name not in one)]
-            }
+            both = {name: {"allOf": [one[name], other[name]]} for name in one if name in other}
+            return one | other | both
         case "items" | "additionalProperties" | "propertyNames":
-            return {"allOf": [one, other]} if one is not False and other is not False else False
-        case "anyOf" | "oneOf":
-            pairs = list(product(one, other))[:_MOST_ALTERNATIVES]
-            return [{"allOf": [a, b]} for a, b in pairs]
-        case "prefixItems":
-            longest = one if len(one) >= len(other) else other
-            pairs = [{"allOf": [a, b]} for a, b in zip(one, other, strict=False)]
-            return [*pairs, *longest[len(pairs) :]]
-        case "uniqueItems":
-            return one or other
+            return {"allOf": [one, other]}
         case _:
             note(f"a second {key!r}")
             return one
@@ -91,3 +74,25 @@ def _both_types(one: str | list[str], other: str | list[str]) -> list[str]:
 
 def _types(names: str | list[str]) -> list[str]:
     return [names] if isinstance(names, str) else names
+
+
+def _all_of_each(one: list[Any], other: list[Any]) -> list[Any]:
+    pairs = list(product(one, other))[:_MOST_ALTERNATIVES]
+    return [{"allOf": [a, b]} for a, b in pairs]
+
+
+def _in_place(one: list[Any], other: list[Any]) -> list[Any]:
+    longest = one if len(one) >= len(other) else other
+    pairs = [{"allOf": [a, b]} for a, b in zip(one, other, strict=False)]
+    return [*pairs, *longest[len(pairs) :]]
+
+
+_LISTS: Final[dict[str, Callable[[Any, Any], Any]]] = {
+    "type": _both_types,
+    "required": lambda one, other: list(dict.fromkeys([*one, *other])),
+    "enum": lambda one, other: [value for value in one if value in other],
+    "anyOf": _all_of_each,
+    "oneOf": _all_of_each,
+    "prefixItems": _in_place,
+    "uniqueItems": lambda one, other: one or other,
+}

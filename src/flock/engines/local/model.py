@@ -212,7 +212,7 @@ class _Hearing:
         """
         if not self._finish_reason:
             raise EngineError(f"{self._name!r} broke its answer off: {''.join(self._pieces)!r}")
-        details = self._usage.get("prompt_tokens_details") or {}
+        details: Mapping[str, Any] = self._usage.get("prompt_tokens_details") or {}
         usage = Usage(
             calls=1,
             input_tokens=self._usage.get("prompt_tokens", 0),

@@ -36,10 +36,11 @@ def number(schema: Schema) -> Schema | None:
     Numbers are written without an exponent, on a grid whose step is a millionth, or a
     thousandth of the range where that is less.
     """
-    step = _positive(schema.get("multipleOf"))
-    if step is None:
-        step = _step(schema)
-    low, high = _range(schema, step)
+    given = _positive(schema.get("multipleOf"))
+    step = _step(schema) if given is None else given
+    # Whether a large float is a multiple of a fraction depends on who computes it.
+    widest = WIDEST if given is None else min(WIDEST, given * 10**8)
+    low, high = _range(schema, step, widest)
     if low is None or high is None:
         return None
     if low == high:
@@ -63,7 +64,9 @@ def digits(schema: Schema) -> int:
     return ends + 2 + max(0, -int(exponent))
 
 
-def _range(schema: Schema, step: Decimal) -> tuple[Decimal | None, Decimal | None]:
+def _range(
+    schema: Schema, step: Decimal, widest: Decimal = WIDEST
+) -> tuple[Decimal | None, Decimal | None]:
     """Return the first and the last multiple of `step` within the bounds; None twice if none."""
     low, high = _bound(schema.get("minimum")), _bound(schema.get("maximum"))
     over, under = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
@@ -71,12 +74,12 @@ def _range(schema: Schema, step: Decimal) -> tuple[Decimal | None, Decimal | Non
     least = max((bound for bound in (low, above) if bound is not None), default=None)
     most = min((bound for bound in (high, below) if bound is not None), default=None)
     if least is None:
-        least = -WIDEST if most is None or most > -WIDEST else most - WIDEST
+        least = -widest if most is None or most > -widest else most - widest
     if most is None:
-        most = WIDEST if least < WIDEST else least + WIDEST
+        most = widest if least < widest else least + widest
     # Astronomical bounds are no invitation to write that many digits.
-    most = WIDEST if least < WIDEST < most else most
-    least = -WIDEST if least < -WIDEST < most else least
+    most = widest if least < widest < most else most
+    least = -widest if least < -widest < most else least
     first, last = _first_multiple(least, step), _last_multiple(most, step)
     if above is not None and first <= above:
         first += step

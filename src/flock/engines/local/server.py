@@ -11,7 +11,7 @@ import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -34,9 +34,7 @@ _LONGEST_SOCKET_PATH: Final = 100
 
 
 class _Server(Protocol):
-    def handle_chat_completions(
-        self, prompt: str, callback: Callable[[str], bool]
-    ) -> object: ...
+    def handle_chat_completions(self, prompt: str, callback: Callable[[str], bool]) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +128,7 @@ class LoadedModel:
 class Generation:
     """One answer in the making, in a thread of its own: the server's call blocks."""
 
-    def __init__(
-        self, model: LoadedModel, body: str, on_chunk: Callable[[Answer], None]
-    ) -> None:
+    def __init__(self, model: LoadedModel, body: str, on_chunk: Callable[[Answer], None]) -> None:
         self._model = model
         self._body = body
         self._on_chunk = on_chunk
@@ -278,8 +274,8 @@ def require() -> None:
 def _library() -> Any:  # noqa: ANN401 - the library has no types
     os.environ.setdefault(*_SPIN)
     try:
-        import llguidance  # noqa: F401 - grammars need it
-        import xllamacpp
+        import llguidance  # noqa: F401 # pyright: ignore[reportUnusedImport] - grammars need it
+        import xllamacpp  # pyright: ignore[reportMissingTypeStubs]
     except ModuleNotFoundError as error:
         raise missing_extra(error) from error
     return xllamacpp
@@ -310,7 +306,7 @@ def _load(file: ModelFile, settings: Settings) -> _Server:
 
 
 @contextlib.contextmanager
-def _private_door(params: Any) -> Iterator[None]:  # noqa: ANN401 - the library has no types
+def _private_door(params: Any) -> Generator[None]:  # noqa: ANN401 - the library has no types
     """Let nobody in: the server listens, and cannot be told not to.
 
     It listens on a socket file in a folder only this user can enter, which is removed as soon
