@@ -18,7 +18,7 @@ from flock.engines.local import numbers
 from flock.engines.local.formats import FORMATS
 from flock.engines.local.json_types import AnySchema, Schema
 from flock.engines.local.limits import Bounded, Limits
-from flock.engines.local.merging import assertions, merge
+from flock.engines.local.merging import assertions, common, merge
 from flock.engines.local.text import KEY_LENGTH, any_key, bound_text, key_pattern
 
 
@@ -107,11 +107,14 @@ class _Bounding:
                 self._note(at, keyword)
         for keyword in ("anyOf", "oneOf"):
             if keyword in said:
+                if keyword == "oneOf" and "discriminator" not in schema:
+                    self._note_overlap(said["oneOf"], at)
                 return self._alternatives(said, keyword, depth, at)
-        if "const" in said:
-            return _listed([said["const"]], said.get("type"))
-        if "enum" in said:
-            return _listed(said["enum"], said.get("type"))
+        if "const" in said or "enum" in said:
+            if beside := said.keys() - {"const", "enum", "type"}:
+                self._note(at, f"{', '.join(sorted(beside))} beside listed values")
+            values = [said["const"]] if "const" in said else said["enum"]
+            return _listed(common(values, said.get("enum", values)), said.get("type"))
         return self._typed(said, depth, at)
 
     # --- references ------------------------------------------------------------------
@@ -179,8 +182,6 @@ class _Bounding:
 
     def _alternatives(self, said: Schema, keyword: str, depth: int, at: str) -> Bounded | None:
         options = said.pop(keyword)
-        if keyword == "oneOf" and not _is_disjoint(options):
-            self._note(at, "oneOf as anyOf")
         options = _without_decimal_text(options)
         if said:
             options = [{"allOf": [said, option]} for option in options]
@@ -292,9 +293,9 @@ class _Bounding:
         least = said.get("minProperties", 0)
         most = max(least, min(said.get("maxProperties", self.limits.items), self.limits.items))
         if patterns:
-            names: Schema = said.get("propertyNames", {})
+            asked: Schema = said.get("propertyNames", {})
             named = {
-                key_pattern(pattern, names, self.accepts, self._noting(at)): inner
+                key_pattern(pattern, asked, self.accepts, self._noting(at)): inner
                 for pattern, inner in patterns.items()
             }
         else:
@@ -348,8 +349,8 @@ class _Bounding:
         first: list[AnySchema] = said.get("prefixItems", [])
         rest: AnySchema = said.get("items", True)
         least = said.get("minItems", 0)
-        room = len(first) + self.limits.items if rest is not False else len(first)
-        most = min(said.get("maxItems", room), max(room, least))
+        room = max(least, len(first) + self.limits.items) if rest is not False else len(first)
+        most = min(said.get("maxItems", room), room)
         prefix: list[Schema] = []
         cost = 2.0
         for place, inner in enumerate(first[:most]):
@@ -383,6 +384,12 @@ class _Bounding:
         return Bounded({"type": kind}, 20)
 
     # --- notes -----------------------------------------------------------------------
+
+    def _note_overlap(self, options: list[AnySchema], at: str) -> None:
+        """Say that more than one alternative may hold, unless their types tell them apart."""
+        kinds = [option.get("type") for option in options if isinstance(option, dict)]
+        if None in kinds or len({str(kind) for kind in kinds}) < len(options):
+            self._note(at, "oneOf as anyOf")
 
     def _note(self, at: str, what: str) -> None:
         self.loosened.append(f"{at}: {what}")
@@ -427,12 +434,6 @@ def _references(schema: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
     elif isinstance(schema, list):
         for value in cast("list[Any]", schema):
             yield from _references(value)
-
-
-def _is_disjoint(options: list[AnySchema]) -> bool:
-    """Whether no two alternatives can hold at once, as far as their types tell."""
-    kinds = [option.get("type") for option in options if isinstance(option, dict)]
-    return len(kinds) == len(options) == len({str(kind) for kind in kinds}) and None not in kinds
 
 
 def _without_decimal_text(options: list[AnySchema]) -> list[AnySchema]:

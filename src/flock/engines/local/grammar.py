@@ -97,7 +97,7 @@ def refusal(schema: Schema) -> str | None:
 def _refusal(grammar: str) -> str | None:
     from llguidance import LLMatcher
 
-    message = LLMatcher.validate_grammar(grammar, _bytes())
+    message = LLMatcher.validate_grammar(grammar, byte_tokenizer())
     return message.partition("\n")[0].partition("compile JSON schema: ")[2] or message or None
 
 
@@ -126,8 +126,8 @@ def _without_text_rules(schema: Any) -> Any:  # noqa: ANN401 - JSON
 
 
 @cache
-def _bytes() -> LLTokenizer:
-    """A tokenizer of bytes: whether a grammar compiles does not depend on the model's."""
+def byte_tokenizer() -> LLTokenizer:
+    """Return a tokenizer of bytes: whether a grammar compiles does not depend on the model's."""
     from llguidance import LLTokenizer, TokenizerWrapper
 
     return LLTokenizer(TokenizerWrapper(_Bytes()))

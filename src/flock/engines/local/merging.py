@@ -39,8 +39,10 @@ def merge(schemas: Iterable[AnySchema], note: Callable[[str], None]) -> AnySchem
         if schema is True:
             continue
         for key, value in assertions(schema).items():
-            if key not in merged or merged[key] == value:
+            if key not in merged or _is_same(merged[key], value):
                 merged[key] = value
+            elif key == "const":
+                return False
             else:
                 merged[key] = _both(key, merged[key], value, note)
     return merged
@@ -76,6 +78,15 @@ def _types(names: str | list[str]) -> list[str]:
     return [names] if isinstance(names, str) else names
 
 
+def common(one: list[Any], other: list[Any]) -> list[Any]:
+    """Return the JSON values that both lists hold; 1 is no true."""
+    return [value for value in one if any(_is_same(value, another) for another in other)]
+
+
+def _is_same(one: Any, other: Any) -> bool:  # noqa: ANN401 - JSON
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
+
+
 def _all_of_each(one: list[Any], other: list[Any]) -> list[Any]:
     pairs = list(product(one, other))[:_MOST_ALTERNATIVES]
     return [{"allOf": [a, b]} for a, b in pairs]
@@ -90,7 +101,7 @@ def _in_place(one: list[Any], other: list[Any]) -> list[Any]:
 _LISTS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "type": _both_types,
     "required": lambda one, other: list(dict.fromkeys([*one, *other])),
-    "enum": lambda one, other: [value for value in one if value in other],
+    "enum": common,
     "anyOf": _all_of_each,
     "oneOf": _all_of_each,
     "prefixItems": _in_place,
