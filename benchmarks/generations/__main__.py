@@ -75,9 +75,7 @@ async def _measure(name: str, each: int) -> list[Row]:
     return rows
 
 
-async def _ask(
-    model: LocalModel, type_: type[BaseModel], about: str, seed: int, row: Row
-) -> None:
+async def _ask(model: LocalModel, type_: type[BaseModel], about: str, seed: int, row: Row) -> None:
     schema = type_.model_json_schema()
     messages = [
         {"role": "system", "content": "You answer with JSON."},

@@ -291,7 +291,10 @@ class _Bounding:
         at: str,
     ) -> Bounded | None:
         least = said.get("minProperties", 0)
-        most = max(least, min(said.get("maxProperties", self.limits.items), self.limits.items))
+        room = max(least, self.limits.items)
+        most = min(said.get("maxProperties", room), room)
+        if least > most:
+            return None
         if patterns:
             asked: Schema = said.get("propertyNames", {})
             named = {

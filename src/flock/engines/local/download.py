@@ -278,7 +278,7 @@ def _resume(
             _check_length(response, size)
         with path.open("ab" if done else "wb") as out:
             report(done)
-            for piece in response.iter_bytes(CHUNK):
+            for piece in response.iter_raw():  # as it comes: nothing waits in a buffer
                 out.write(piece)
                 done += len(piece)
                 report(done)

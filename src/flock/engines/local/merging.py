@@ -32,12 +32,11 @@ def merge(schemas: Iterable[AnySchema], note: Callable[[str], None]) -> AnySchem
         schemas: Schemas without `$ref` and `allOf` at their top.
         note: Told of each keyword that could not be kept.
     """
+    parts = [schema for schema in schemas if schema is not True]
     merged: Schema = {}
-    for schema in schemas:
-        if schema is False:
+    for schema in parts:
+        if isinstance(schema, bool):
             return False
-        if schema is True:
-            continue
         for key, value in assertions(schema).items():
             if key not in merged or _is_same(merged[key], value):
                 merged[key] = value
@@ -45,7 +44,19 @@ def merge(schemas: Iterable[AnySchema], note: Callable[[str], None]) -> AnySchem
                 return False
             else:
                 merged[key] = _both(key, merged[key], value, note)
-    return merged
+    return _for_others(merged, [part for part in parts if isinstance(part, dict)])
+
+
+def _for_others(merged: Schema, parts: list[Schema]) -> AnySchema:
+    """Hold each part's properties to what the other parts say of properties not their own."""
+    properties: Schema = dict(merged.get("properties", {}))
+    for part in parts:
+        others = part.get("additionalProperties", True)
+        if others is True or "patternProperties" in part:
+            continue
+        for name in properties.keys() - part.get("properties", {}).keys():
+            properties[name] = {"allOf": [properties[name], others]}
+    return merged | {"properties": properties} if properties else merged
 
 
 def _both(key: str, one: Any, other: Any, note: Callable[[str], None]) -> Any:  # noqa: ANN401 - JSON

@@ -46,7 +46,7 @@ class LocalModel:
         context: Tokens that one request may take, prompt and answer; the model's of the
             catalogue, else 4096. Each of `parallel` takes memory for as many.
         parallel: Requests that are answered at once.
-        threads: Threads that compute; None for the machine's cores.
+        threads: Threads that compute; None for the cores that are free when it is loaded.
         max_tokens: Bound on an answer where the request sets none.
         cache: The folder of pulled models; Flock's own if None.
         verbose: Whether llama.cpp's log goes to standard error.

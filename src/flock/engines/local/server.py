@@ -18,12 +18,14 @@ from typing import Any, Final, Protocol, TypeVar
 
 from flock.engines.local.files import ModelFile, missing_extra
 from flock.engines.local.turns import Turns
-from flock.errors import ContextOverflow, EngineError
+from flock.errors import ContextOverflow, DeclarationError, EngineError
 
 T = TypeVar("T")
 
 Answer = Mapping[str, Any]
 """One message of the server: a chunk of an answer, or an error."""
+
+THREAD_NAME: Final = "flock local model"
 
 # Generation collapses on a busy machine where OpenMP's threads spin for long.
 _SPIN: Final = ("GOMP_SPINCOUNT", "2000")
@@ -44,7 +46,7 @@ class Settings:
     Attributes:
         context: Tokens of one request, prompt and answer.
         parallel: Requests that are answered at once; each has a context of its own.
-        threads: Threads that compute; None for the machine's cores.
+        threads: Threads that compute; None for the cores that are free when it is loaded.
         verbose: Whether llama.cpp's log goes to standard error.
     """
 
@@ -133,7 +135,7 @@ class Generation:
         self._body = body
         self._on_chunk = on_chunk
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._run, name="flock local model", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
         self.answered: asyncio.Future[None] = self._loop.create_future()
         """Done when the answer is complete, or with why it is not."""
         self.is_unwanted = False
@@ -216,6 +218,12 @@ def share(file: ModelFile, settings: Settings) -> LoadedModel:
         return model
 
 
+def loaded() -> list[LoadedModel]:
+    """Return the instances in use."""
+    with _sharing:
+        return list(_shared.values())
+
+
 async def leave(model: LoadedModel) -> None:
     """Stop using an instance; without users it is unloaded before this returns."""
     with _sharing:
@@ -243,7 +251,7 @@ async def _in_thread(fn: Callable[[], None]) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
                 loop.call_soon_threadsafe(settle)
 
-    thread = threading.Thread(target=work, name="flock local model", daemon=True)
+    thread = threading.Thread(target=work, name=THREAD_NAME, daemon=True)
     thread.start()
     await done
     thread.join()
@@ -278,6 +286,12 @@ def _library() -> Any:  # noqa: ANN401 - the library has no types
         import xllamacpp  # pyright: ignore[reportMissingTypeStubs]
     except ModuleNotFoundError as error:
         raise missing_extra(error) from error
+    except ImportError as error:
+        msg = (
+            f"llama.cpp could not be loaded: {error}. If a system library is missing, install "
+            "it (on Debian and Ubuntu, libgomp.so.1 is in the package libgomp1)"
+        )
+        raise DeclarationError(msg) from error
     return xllamacpp
 
 
@@ -288,7 +302,7 @@ def _load(file: ModelFile, settings: Settings) -> _Server:
     params.n_ctx = settings.context * settings.parallel
     params.n_parallel = settings.parallel
     params.n_batch = params.n_ubatch = _BATCH
-    if (threads := settings.threads or _allowed_threads()) is not None:
+    if (threads := settings.threads or _free_cores()) is not None:
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.verbosity = 3 if settings.verbose else -1
     params.warmup = False
@@ -325,12 +339,15 @@ def _private_door(params: Any) -> Generator[None]:  # noqa: ANN401 - the library
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _allowed_threads() -> int | None:
-    """Return the cores this process may use, None if that is all of them.
+def _free_cores() -> int | None:
+    """Return how many cores are free for computing, None if that is all of them.
 
-    llama.cpp then counts them better itself: it leaves out the second threads of a core.
+    The threads meet at every operation. Where one of them has to wait for a core, all do, and
+    two threads on a busy machine are several times slower than one. If all cores are free,
+    llama.cpp counts them better itself: it leaves out the second threads of a core.
     """
-    if not hasattr(os, "sched_getaffinity"):
-        return None
-    allowed = len(os.sched_getaffinity(0))
-    return allowed if allowed < (os.cpu_count() or allowed) else None
+    cores = os.cpu_count() or 1
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
+    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    free = max(1, round(allowed - busy))
+    return free if free < cores else None
