@@ -1,1 +1,1 @@
-"""Answers of a small model under a grammar: how many validate at the first try, how long they take."""
+"""Answers of a small model under a grammar: how many are valid at once, how long they take."""

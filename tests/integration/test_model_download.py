@@ -19,7 +19,7 @@ from flock.engines.local.catalogue import CatalogueModel, HubFile, Wheel
 from flock.engines.local.download import Progress, fetch, on_disk, pull, remove
 from flock.errors import DeclarationError, EngineError, ModelUnavailable
 
-CONTENT = b"GGUF" + random.Random(1).randbytes(3_000_000)  # noqa: S311 - no secret
+CONTENT = b"GGUF" + random.Random(1).randbytes(3_000_000)
 PARTS = (CONTENT[:1_000_000], CONTENT[1_000_000:2_500_000], CONTENT[2_500_000:])
 MODEL = CatalogueModel(
     name="tiny-1.5b",
@@ -203,7 +203,7 @@ def test_a_damaged_part_is_deleted_and_named(site: Site, tmp_path: Path) -> None
     name = "/files/tiny_part2-1.0-py3-none-any.whl"
     right = site.files[name]
     site.files[name] = right[:-1] + b"!"
-    with pytest.raises(ModelUnavailable, match="tiny_part2-1.0-py3-none-any.whl arrived damaged"):
+    with pytest.raises(ModelUnavailable, match=r"tiny_part2-1.0-py3-none-any.whl arrived damaged"):
         fetch(MODEL, cache=tmp_path)
     site.files[name] = right
 
@@ -250,7 +250,7 @@ def test_a_full_disk_is_named_with_what_is_needed(site: Site, tmp_path: Path) ->
 def test_a_folder_that_cannot_be_written_is_named(site: Site, tmp_path: Path) -> None:
     (tmp_path / "models").write_text("a file where a folder is to be")
 
-    with pytest.raises(EngineError, match="cannot be written to .* Let FLOCK_CACHE name"):
+    with pytest.raises(EngineError, match=r"cannot be written to .* Let FLOCK_CACHE name"):
         fetch(MODEL, cache=tmp_path)
 
 

@@ -9,9 +9,10 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import pytest
+from benchmarks.generations.schemas import TYPES
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, validate
 from pydantic import (
     UUID4,
     AnyUrl,
@@ -26,7 +27,6 @@ from pydantic import (
     StringConstraints,
 )
 
-from benchmarks.generations.schemas import TYPES
 from flock.engines.local.grammar import constrain
 from flock.errors import EngineError
 from tests.unit.engines.local.walks import walk
@@ -127,7 +127,7 @@ def numbers(draw: st.DrawFn) -> JSON:
     )
 
 
-listed = st.lists(
+listed: st.SearchStrategy[list[Any]] = st.lists(
     st.one_of(st.none(), st.booleans(), st.integers(-9, 9), st.text('ab\n"é', max_size=3)),
     min_size=1,
     max_size=4,
@@ -136,48 +136,56 @@ leaves = st.one_of(
     texts(),
     numbers(),
     st.sampled_from([{"type": "boolean"}, {"type": "null"}, {}]),
-    listed.map(lambda values: {"enum": values}),
-    listed.map(lambda values: {"const": values[0]}),
+    listed.map(lambda values: JSON(enum=values)),
+    listed.map(lambda values: JSON(const=values[0])),
     st.just({"$ref": "#/$defs/tree"}),
     st.just({"$ref": "#/$defs/word"}),
 )
 
 
+names = st.sampled_from(["a", "b", "c d", 'e"'])
+few = st.one_of(st.none(), st.integers(0, 2))
+
+
+@st.composite
+def objects(draw: st.DrawFn, inner: st.SearchStrategy[JSON]) -> JSON:
+    properties = draw(st.dictionaries(names, inner, max_size=3))
+    required = [name for name in properties if draw(st.booleans())]
+    others = draw(st.one_of(st.none(), st.booleans(), inner))
+    return said(
+        type="object",
+        properties=properties,
+        required=required or None,
+        additionalProperties=others,
+    )
+
+
+@st.composite
+def mappings(draw: st.DrawFn, inner: st.SearchStrategy[JSON]) -> JSON:
+    return said(
+        type="object",
+        additionalProperties=draw(inner),
+        minProperties=draw(st.one_of(st.none(), st.integers(0, 1))),
+        maxProperties=draw(lengths),
+    )
+
+
+@st.composite
+def arrays(draw: st.DrawFn, inner: st.SearchStrategy[JSON]) -> JSON:
+    return said(
+        type="array",
+        items=draw(st.one_of(inner, st.booleans())),
+        prefixItems=draw(st.lists(inner, max_size=2)) or None,
+        minItems=draw(few),
+        maxItems=draw(lengths),
+    )
+
+
 def nested(inner: st.SearchStrategy[JSON]) -> st.SearchStrategy[JSON]:
-    names = st.sampled_from(["a", "b", "c d", 'e"'])
-    properties = st.dictionaries(names, inner, max_size=3)
-    objects = st.builds(
-        lambda own, required, others: said(
-            type="object",
-            properties=own,
-            required=[name for name in own if name in required] or None,
-            additionalProperties=others,
-        ),
-        properties,
-        st.sets(names),
-        st.one_of(st.none(), st.booleans(), inner),
-    )
-    mappings = st.builds(
-        lambda value, least, most: said(
-            type="object", additionalProperties=value, minProperties=least, maxProperties=most
-        ),
-        inner,
-        st.one_of(st.none(), st.integers(0, 1)),
-        lengths,
-    )
-    arrays = st.builds(
-        lambda item, first, least, most: said(
-            type="array", items=item, prefixItems=first or None, minItems=least, maxItems=most
-        ),
-        st.one_of(inner, st.booleans()),
-        st.lists(inner, max_size=2),
-        st.one_of(st.none(), st.integers(0, 2)),
-        lengths,
-    )
-    pairs = st.lists(inner, min_size=1, max_size=3)
-    unions = pairs.map(lambda options: {"anyOf": options})
-    both = st.lists(inner, min_size=1, max_size=2).map(lambda parts: {"allOf": parts})
-    return st.one_of(objects, mappings, arrays, unions, both)
+    options = st.lists(inner, min_size=1, max_size=3)
+    unions = options.map(lambda parts: JSON(anyOf=parts))
+    both = st.lists(inner, min_size=1, max_size=2).map(lambda parts: JSON(allOf=parts))
+    return st.one_of(objects(inner), mappings(inner), arrays(inner), unions, both)
 
 
 schemas = st.recursive(leaves, nested, max_leaves=8)
@@ -209,4 +217,4 @@ def test_what_a_grammar_allows_the_schema_allows_unless_it_says_so(
     answer = json.loads(walk(grammar.text, seed))
 
     if not grammar.loosened:
-        Draft202012Validator(whole).validate(answer)
+        validate(answer, whole, Draft202012Validator)

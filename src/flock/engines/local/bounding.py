@@ -111,11 +111,14 @@ class _Bounding:
                     self._note_overlap(said["oneOf"], at)
                 return self._alternatives(said, keyword, depth, at)
         if "const" in said or "enum" in said:
-            if beside := said.keys() - {"const", "enum", "type"}:
-                self._note(at, f"{', '.join(sorted(beside))} beside listed values")
-            values = [said["const"]] if "const" in said else said["enum"]
-            return _listed(common(values, said.get("enum", values)), said.get("type"))
+            return self._values(said, at)
         return self._typed(said, depth, at)
+
+    def _values(self, said: Schema, at: str) -> Bounded | None:
+        if beside := said.keys() - {"const", "enum", "type"}:
+            self._note(at, f"{', '.join(sorted(beside))} beside listed values")
+        values = [said["const"]] if "const" in said else said["enum"]
+        return _listed(common(values, said.get("enum", values)), said.get("type"))
 
     # --- references ------------------------------------------------------------------
 

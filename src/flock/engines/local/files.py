@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from flock.engines.local.catalogue import CATALOGUE, CatalogueModel
-from flock.errors import DeclarationError, ModelUnavailable
+from flock.errors import DeclarationError, EngineError
 
 PREFIX: Final = "local/"
 CACHE_VARIABLE: Final = "FLOCK_CACHE"
@@ -33,22 +33,23 @@ class ModelFile:
         """Find out whether the file is there and is a model, without loading it.
 
         Raises:
-            ModelUnavailable: There is no such file, or it cannot be read, or is no model.
+            EngineError: There is no such file, or it cannot be read, or is no model. Asking again
+                does not help.
         """
         try:
             with self.path.open("rb") as file:
                 magic = file.read(len(_MAGIC))
         except FileNotFoundError:
-            raise ModelUnavailable(self._absence()) from None
+            raise EngineError(self._absence()) from None
         except OSError as error:
             msg = f"the model {self.name!r} cannot be read from {str(self.path)!r}: {error}"
-            raise ModelUnavailable(msg) from error
+            raise EngineError(msg) from error
         if magic != _MAGIC:
             msg = (
                 f"{str(self.path)!r} is no model of llama.cpp: it does not begin with GGUF. "
                 + self._again()
             )
-            raise ModelUnavailable(msg)
+            raise EngineError(msg)
 
     def damage(self) -> str:
         """Say what to do about a file that llama.cpp does not load."""

@@ -48,7 +48,7 @@ def merge(schemas: Iterable[AnySchema], note: Callable[[str], None]) -> AnySchem
 
 
 def _for_others(merged: Schema, parts: list[Schema]) -> AnySchema:
-    """Hold each part's properties to what the other parts say of properties not their own."""
+    """Hold each part's properties and places to what the others say of those not their own."""
     properties: Schema = dict(merged.get("properties", {}))
     for part in parts:
         others = part.get("additionalProperties", True)
@@ -56,7 +56,12 @@ def _for_others(merged: Schema, parts: list[Schema]) -> AnySchema:
             continue
         for name in properties.keys() - part.get("properties", {}).keys():
             properties[name] = {"allOf": [properties[name], others]}
-    return merged | {"properties": properties} if properties else merged
+    places: list[AnySchema] = list(merged.get("prefixItems", ()))
+    for part in parts:
+        for place in range(len(part.get("prefixItems", ())), len(places)):
+            places[place] = {"allOf": [places[place], part.get("items", True)]}
+    own = {"properties": properties, "prefixItems": places}
+    return merged | {key: value for key, value in own.items() if value}
 
 
 def _both(key: str, one: Any, other: Any, note: Callable[[str], None]) -> Any:  # noqa: ANN401 - JSON

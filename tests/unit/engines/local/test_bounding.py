@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -109,7 +110,7 @@ def test_types_may_be_mutually_recursive_deeper_than_the_limit() -> None:
             "properties": {"in": {"$ref": f"#/$defs/{other}"}},
             "required": ["in"],
         }
-        for one, other in zip(names, names[1:], strict=False)
+        for one, other in itertools.pairwise(names)
     }
     definitions["h"] = {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/a"}]}
     value: JSON | None = None

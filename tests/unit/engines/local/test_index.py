@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -66,7 +67,7 @@ def test_broken_settings_are_passed_over(home: Path) -> None:
     assert [url for url in index_urls() if str(home) in url] == []
 
 
-JSON = {
+JSON: dict[str, Any] = {
     "files": [
         {"filename": "a_b-1.0.tar.gz", "url": "a_b-1.0.tar.gz", "hashes": {}},
         {

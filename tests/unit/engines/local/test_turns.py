@@ -83,7 +83,7 @@ def test_a_waiter_whose_loop_has_ended_is_passed_over() -> None:
     loop.run_until_complete(turns.take())
     abandoned = loop.create_task(turns.take())
     loop.run_until_complete(asyncio.sleep(0))
-    abandoned.get_coro().close()  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
+    abandoned.get_coro().close()
     loop.close()
     turns.give()
 
