@@ -32,6 +32,11 @@ class AtOnce:
     def __init__(self) -> None:
         self.calls = 0
 
+    def price(self, input_tokens: int, output_tokens: int) -> float:
+        """Return nothing."""
+        del input_tokens, output_tokens
+        return 0.0
+
     async def chat(
         self, request: ChatRequest, on_token: Callable[[str], None] | None = None
     ) -> ChatAnswer:

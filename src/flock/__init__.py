@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flock.clock import Clock, SystemClock
     from flock.components.agent import AgentComponent
+    from flock.components.board import Board
     from flock.components.orchestrator import (
         CollectionResult,
         OrchestratorComponent,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from flock.core.subscription import BatchSpec, JoinSpec, Subscription
     from flock.core.system import GroupExpired, WorkflowError
     from flock.core.types import flock_type, upcasts
-    from flock.core.usage import Usage
+    from flock.core.usage import Budget, Reservation, Spent, Usage
     from flock.core.visibility import (
         AfterVisibility,
         AgentIdentity,
@@ -38,11 +39,13 @@ if TYPE_CHECKING:
         TenantVisibility,
         Visibility,
     )
+    from flock.core.workflow import WorkflowStatus
     from flock.engines.base import EngineComponent
     from flock.engines.chat import ChatAnswer, ChatModel, ChatRequest, ToolRequest
     from flock.engines.dspy import DSPyEngine
     from flock.engines.dspy.patience import Patience
     from flock.errors import (
+        BudgetExceeded,
         ContextOverflow,
         DeclarationError,
         EngineError,
@@ -86,14 +89,8 @@ if TYPE_CHECKING:
     )
     from flock.orchestrator.flock import Flock
     from flock.orchestrator.idle import IdleReport
-    from flock.orchestrator.workflows import WorkflowStatus
     from flock.store.memory import InMemoryBlackboardStore
-    from flock.store.protocol import (
-        ArtifactSummary,
-        BlackboardStore,
-        ConsumptionRecord,
-        DeadLetter,
-    )
+    from flock.store.protocol import ArtifactSummary, BlackboardStore, ConsumptionRecord, DeadLetter
 
 __version__ = "0.1.0"
 
@@ -110,7 +107,10 @@ __all__ = [
     "BatchFlushed",
     "BatchSpec",
     "BlackboardStore",
+    "Board",
     "BoardIdle",
+    "Budget",
+    "BudgetExceeded",
     "ChatAnswer",
     "ChatModel",
     "ChatRequest",
@@ -160,6 +160,7 @@ __all__ = [
     "PublicVisibility",
     "PublishError",
     "RateLimited",
+    "Reservation",
     "RunCancelled",
     "RunEmitted",
     "RunError",
@@ -171,6 +172,7 @@ __all__ = [
     "RunTimeout",
     "ScheduleDecision",
     "SchemaTooNew",
+    "Spent",
     "StoreError",
     "StoreLocked",
     "Subscription",
@@ -196,6 +198,7 @@ _MODULES = {
         "SystemClock",
     ),
     "flock.components.agent": ("AgentComponent",),
+    "flock.components.board": ("Board",),
     "flock.components.orchestrator": (
         "CollectionResult",
         "OrchestratorComponent",
@@ -236,7 +239,12 @@ _MODULES = {
         "flock_type",
         "upcasts",
     ),
-    "flock.core.usage": ("Usage",),
+    "flock.core.usage": (
+        "Budget",
+        "Reservation",
+        "Spent",
+        "Usage",
+    ),
     "flock.core.visibility": (
         "AfterVisibility",
         "AgentIdentity",
@@ -246,6 +254,7 @@ _MODULES = {
         "TenantVisibility",
         "Visibility",
     ),
+    "flock.core.workflow": ("WorkflowStatus",),
     "flock.engines.base": ("EngineComponent",),
     "flock.engines.chat": (
         "ChatAnswer",
@@ -256,6 +265,7 @@ _MODULES = {
     "flock.engines.dspy": ("DSPyEngine",),
     "flock.engines.dspy.patience": ("Patience",),
     "flock.errors": (
+        "BudgetExceeded",
         "ContextOverflow",
         "DeclarationError",
         "EngineError",
@@ -298,7 +308,6 @@ _MODULES = {
         "WorkflowIdle",
     ),
     "flock.orchestrator.flock": ("Flock",),
-    "flock.orchestrator.workflows": ("WorkflowStatus",),
     "flock.orchestrator.idle": ("IdleReport",),
     "flock.store.memory": ("InMemoryBlackboardStore",),
     "flock.store.protocol": (

@@ -102,7 +102,7 @@ class StoreError(FlockError, RuntimeError):
 
 
 class StoreLocked(StoreError):
-    """Another process owns the store."""
+    """Another board, in this process or another, has the store open."""
 
 
 class SchemaTooNew(StoreError):

@@ -94,6 +94,10 @@ class ChatModel(Protocol):
         """Whether messages may hold images."""
         ...
 
+    def price(self, input_tokens: int, output_tokens: int) -> float | None:
+        """Return the price of a call of that size in US dollars; None where it is not known."""
+        ...
+
     async def chat(
         self, request: ChatRequest, on_token: Callable[[str], None] | None = None
     ) -> ChatAnswer:

@@ -16,6 +16,7 @@ from flock.orchestrator.events import BoardIdle, EventBus, WorkflowIdle
 from flock.orchestrator.gathering import Gathering
 from flock.orchestrator.history import load_history
 from flock.orchestrator.idle import Idle, IdleSignal
+from flock.orchestrator.ledger import Ledger
 from flock.orchestrator.lifecycle_manager import LifecycleManager
 from flock.orchestrator.matcher import Matcher
 from flock.orchestrator.outcomes import Outcomes
@@ -24,6 +25,7 @@ from flock.orchestrator.router import Router
 from flock.orchestrator.scheduler import Scheduler
 
 if TYPE_CHECKING:
+    from flock.components.board import Board
     from flock.core.agent import Agent
     from flock.core.artifacts import Artifact
     from flock.core.context import ContextProvider
@@ -44,6 +46,7 @@ class Parts:
         lifecycle: Background tasks and deadlines.
         idle: What is open.
         signal: Who waits for the board to become idle.
+        ledger: What runs spend, and budgets.
         publisher: Objects to artifacts, artifacts to commits.
         router: Deliveries to gates and runs.
         gathering: What waits before the gates.
@@ -53,7 +56,7 @@ class Parts:
 
     def __init__(
         self,
-        orchestrator: object,
+        orchestrator: Board,
         store: BlackboardStore,
         clock: Clock,
         agents: Mapping[str, Agent],
@@ -80,6 +83,7 @@ class Parts:
             self.lifecycle.spawn,
             self._announce_idle,
         )
+        self.ledger = Ledger(store, clock, self.idle)
         self.publisher = Publisher(
             store, clock, self.components, self.events, orchestrator, Matcher(())
         )
@@ -100,6 +104,7 @@ class Parts:
             self.lifecycle,
             self.outcomes,
             self.publisher,
+            self.ledger,
             self._load_history,
             orchestrator,
             max_depth=max_depth,
@@ -137,6 +142,8 @@ class Parts:
         self.signal.on_zero()
 
     def _on_workflow_zero(self, workflow: str) -> None:
+        if self.ledger.of_workflows:
+            self.ledger.forget(workflow)
         if self.events.is_heard:
             self.events.tell(WorkflowIdle(as_datetime(self.clock.time()), workflow))
 

@@ -10,8 +10,13 @@ from tests.integration.engines import schemas
 from tests.integration.engines.chat_server import ChatServer
 from tests.integration.engines.factories import FACTORIES, EngineFactory
 
+_KINDS = [
+    pytest.param(name, marks=pytest.mark.local_model) if name == "local" else name
+    for name in FACTORIES
+]
 
-@pytest.fixture(params=FACTORIES)
+
+@pytest.fixture(params=_KINDS)
 async def make_engine(request: pytest.FixtureRequest) -> AsyncGenerator[EngineFactory]:
     async with FACTORIES[request.param]([*schemas.EVERY, schemas.Address]) as make:
         yield make

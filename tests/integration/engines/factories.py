@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from pydantic import BaseModel
 
 from flock import DSPyEngine
 from tests.integration.engines.chat_server import ChatServer, Exchange, good
+from tests.models import pulled
 
 EngineFactory = Callable[..., DSPyEngine]
 """Makes an engine of options, whose model can answer with the types of the suite."""
@@ -59,8 +61,22 @@ async def old_server(types: Sequence[type[BaseModel]]) -> AsyncGenerator[EngineF
         yield make
 
 
+@asynccontextmanager
+async def local(types: Sequence[type[BaseModel]]) -> AsyncGenerator[EngineFactory]:
+    """A small model inside the process."""
+    del types
+    name = await asyncio.to_thread(pulled)
+
+    def make(**options: Any) -> DSPyEngine:
+        options = {"temperature": 0.0, "max_tokens": 512} | options
+        return DSPyEngine(name, **options)
+
+    yield make
+
+
 FACTORIES: dict[str, Opened] = {
     "test": offline,
     "server": server,
     "server without schemas": old_server,
+    "local": local,
 }

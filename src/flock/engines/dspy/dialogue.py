@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flock.core.deltas import ModelCalled, Token
 from flock.engines.chat import ChatAnswer, ChatModel, ChatRequest
+from flock.engines.dspy.allowance import reserve
 from flock.engines.dspy.partial import PartialAnswer
 from flock.engines.dspy.patience import Patience
 from flock.engines.dspy.task import BadAnswer
@@ -128,13 +129,16 @@ class Dialogue:
         )
 
     async def _ask(self, messages: Sequence[Mapping[str, Any]]) -> ChatAnswer:
-        request = self._request(messages)
+        request, held = await reserve(self.ctx, self.model, self._request(messages))
         try:
             answer = await self.patience.ask(self.model, request, self.ctx.clock, self._listener)
+            await self.ctx.charge(self.model.name, answer.usage)
         except EngineError as error:
             error.agent = error.agent or self.agent
             raise
-        self.ctx.charge(self.model.name, answer.usage)
+        finally:
+            if held is not None:
+                held.release()
         if self.ctx.is_heard:
             if self._partial is not None:
                 for partial in self._partial.close():

@@ -163,7 +163,7 @@ class DSPyEngine(EngineComponent):
         """
         chosen, shelf = self._bound.get(agent, (self.model, self._own_shelf))
         if chosen == OFFLINE_MODEL:
-            return _samples(agent, ctx, output_group)
+            return await _samples(agent, ctx, output_group)
         if chosen is None:
             msg = f"agent {agent.name!r} has no model; add DSPyEngine(model) or Flock(model)"
             raise EngineError(msg)
@@ -280,7 +280,7 @@ def _faults(group: OutputGroup, outputs: Sequence[BaseModel]) -> list[str]:
     return list(dict.fromkeys(faults))
 
 
-def _samples(agent: Agent, ctx: Context, group: OutputGroup) -> list[BaseModel]:
+async def _samples(agent: Agent, ctx: Context, group: OutputGroup) -> list[BaseModel]:
     """Return the answer of the offline model: as many of each type as the group asks for."""
     from flock.engines.dspy.sample import sample
 
@@ -293,7 +293,7 @@ def _samples(agent: Agent, ctx: Context, group: OutputGroup) -> list[BaseModel]:
             raise EngineError(msg) from error
     usage = Usage(calls=1)
     call, ctx.model_calls = ctx.model_calls, ctx.model_calls + 1
-    ctx.charge(OFFLINE_MODEL, usage)
+    await ctx.charge(OFFLINE_MODEL, usage)
     if ctx.is_heard:
         ctx.emit(ModelCalled(OFFLINE_MODEL, usage, call))
     return answers

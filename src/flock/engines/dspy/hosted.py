@@ -132,6 +132,18 @@ class HostedModel:
             self._takes_images = not known or known.get("supports_vision") is True
         return self._takes_images
 
+    def price(self, input_tokens: int, output_tokens: int) -> float | None:
+        """Return the list price in US dollars; None for other servers and models not listed."""
+        if self._api_base is not None:
+            return None
+        return price(
+            self._name,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            cached_tokens=0,
+            written_tokens=0,
+        )
+
     async def chat(
         self, request: ChatRequest, on_token: Callable[[str], None] | None = None
     ) -> ChatAnswer:

@@ -40,6 +40,10 @@ class RememberingModel:
         """Whether the model enforces schemas."""
         return self._model.keeps_schema
 
+    def price(self, input_tokens: int, output_tokens: int) -> float | None:
+        """Return the model's price; what is answered from memory costs nothing."""
+        return self._model.price(input_tokens, output_tokens)
+
     async def chat(
         self, request: ChatRequest, on_token: Callable[[str], None] | None = None
     ) -> ChatAnswer:

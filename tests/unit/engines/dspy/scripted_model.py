@@ -39,6 +39,10 @@ class ScriptedModel:
         self.calls_tools = calls_tools
         self.keeps_schema = keeps_schema
         self.closed = 0
+        self.per_token: float | None = 0.0
+
+    def price(self, input_tokens: int, output_tokens: int) -> float | None:
+        return None if self.per_token is None else self.per_token * (input_tokens + output_tokens)
 
     async def chat(
         self, request: ChatRequest, on_token: Callable[[str], None] | None = None

@@ -162,10 +162,10 @@ async def test_usage_is_added_up_over_repairs_and_told_call_by_call() -> None:
 
 async def test_a_context_sums_what_each_model_took() -> None:
     ctx = Context()
-    assert ctx.usage is None
-    ctx.charge("a", Usage(calls=1, input_tokens=3, usd=1.0))
-    ctx.charge("a", Usage(calls=1, output_tokens=4, usd=None))
-    ctx.charge("b", Usage(calls=1, usd=2.0))
+    assert ctx.usage == {}
+    await ctx.charge("a", Usage(calls=1, input_tokens=3, usd=1.0))
+    await ctx.charge("a", Usage(calls=1, output_tokens=4, usd=None))
+    await ctx.charge("b", Usage(calls=1, usd=2.0))
     assert ctx.usage == {
         "a": Usage(calls=2, input_tokens=3, output_tokens=4, usd=None),
         "b": Usage(calls=1, usd=2.0),
