@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from pydantic import SecretStr
 
-from flock.errors import DeclarationError
+from flock.errors import DeclarationError, EngineError
 
 if TYPE_CHECKING:
     from flock.engines.chat import ChatModel
@@ -75,7 +75,12 @@ def _local(name: str) -> ChatModel:
     except ImportError as error:
         msg = f"a model inside the process needs more: pip install 'flock[local]' ({error})"
         raise DeclarationError(msg) from error
-    return cast("ChatModel", module.LocalModel(name))
+    model = module.LocalModel(name)
+    try:
+        model.check()  # before anything runs; it does not load it
+    except EngineError as error:
+        raise DeclarationError(str(error)) from error
+    return cast("ChatModel", model)
 
 
 class ModelShelf:
