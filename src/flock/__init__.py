@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from flock.core.builder import AgentBuilder
     from flock.core.context import Context, ContextProvider, ContextRequest, EvalInputs, EvalResult
     from flock.core.deltas import ModelCalled, PartialOutput, Token, ToolCalled
+    from flock.core.feedback import Feedback
     from flock.core.filters import FilterConfig
     from flock.core.outputs import OutputGroup, OutputSpec
     from flock.core.retry import Backoff
@@ -44,6 +45,11 @@ if TYPE_CHECKING:
     from flock.engines.chat import ChatAnswer, ChatModel, ChatRequest, ToolRequest
     from flock.engines.dspy import DSPyEngine
     from flock.engines.dspy.patience import Patience
+    from flock.engines.dspy.tuned import TunedPrompt
+    from flock.engines.dspy.tuning.examples import TuningExample, read_examples
+    from flock.engines.dspy.tuning.history import export_examples, past_runs
+    from flock.engines.dspy.tuning.report import TuningProgress, TuningReport
+    from flock.engines.dspy.tuning.tuner import tune
     from flock.errors import (
         BudgetExceeded,
         ContextOverflow,
@@ -64,6 +70,7 @@ if TYPE_CHECKING:
         SchemaTooNew,
         StoreError,
         StoreLocked,
+        TuningError,
         TypeRegistryError,
         UpcastError,
     )
@@ -133,6 +140,7 @@ __all__ = [
     "Event",
     "EventStream",
     "EventsMissed",
+    "Feedback",
     "FilterConfig",
     "Flock",
     "FlockError",
@@ -181,6 +189,11 @@ __all__ = [
     "Token",
     "ToolCalled",
     "ToolRequest",
+    "TunedPrompt",
+    "TuningError",
+    "TuningExample",
+    "TuningProgress",
+    "TuningReport",
     "TypeRegistryError",
     "UpcastError",
     "Usage",
@@ -188,7 +201,11 @@ __all__ = [
     "WorkflowError",
     "WorkflowIdle",
     "WorkflowStatus",
+    "export_examples",
     "flock_type",
+    "past_runs",
+    "read_examples",
+    "tune",
     "upcasts",
 ]
 
@@ -220,6 +237,7 @@ _MODULES = {
         "Token",
         "ToolCalled",
     ),
+    "flock.core.feedback": ("Feedback",),
     "flock.core.filters": ("FilterConfig",),
     "flock.core.outputs": (
         "OutputGroup",
@@ -264,6 +282,20 @@ _MODULES = {
     ),
     "flock.engines.dspy": ("DSPyEngine",),
     "flock.engines.dspy.patience": ("Patience",),
+    "flock.engines.dspy.tuned": ("TunedPrompt",),
+    "flock.engines.dspy.tuning.examples": (
+        "TuningExample",
+        "read_examples",
+    ),
+    "flock.engines.dspy.tuning.history": (
+        "export_examples",
+        "past_runs",
+    ),
+    "flock.engines.dspy.tuning.report": (
+        "TuningProgress",
+        "TuningReport",
+    ),
+    "flock.engines.dspy.tuning.tuner": ("tune",),
     "flock.errors": (
         "BudgetExceeded",
         "ContextOverflow",
@@ -284,6 +316,7 @@ _MODULES = {
         "SchemaTooNew",
         "StoreError",
         "StoreLocked",
+        "TuningError",
         "TypeRegistryError",
         "UpcastError",
     ),

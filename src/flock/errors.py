@@ -19,6 +19,10 @@ class NotYetAvailable(DeclarationError, NotImplementedError):
     """A word of the contract whose machinery this version does not have yet."""
 
 
+class TuningError(DeclarationError):
+    """An agent cannot be tuned as asked, or a tuned prompt does not fit its agent."""
+
+
 class _Lookup(FlockError, KeyError):
     def __str__(self) -> str:
         """Return the message itself; `KeyError` would show its `repr`."""

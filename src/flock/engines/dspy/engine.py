@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -15,6 +17,7 @@ from flock.core.deltas import ModelCalled
 from flock.core.usage import Usage
 from flock.engines.base import EngineComponent
 from flock.engines.dspy.models import CLIENT_OPTIONS, OFFLINE_MODEL, ModelShelf
+from flock.engines.dspy.tuned import TunedPrompt
 from flock.errors import DeclarationError, EngineError
 
 if TYPE_CHECKING:
@@ -60,6 +63,8 @@ class DSPyEngine(EngineComponent):
         api_key: The key, if it is not in the environment.
         enable_context: Whether the model is given the history of the workflow.
         patience: How often a model is asked that is busy or cannot be reached.
+        tuned: A prompt that `flock tune` made, or the path of its file, which is read when the
+            board opens.
 
     Attributes:
         model: The model string or the model; the board's if None.
@@ -85,6 +90,7 @@ class DSPyEngine(EngineComponent):
         api_key: SecretStr | str | None = None,
         enable_context: bool = False,
         patience: Patience | None = None,
+        tuned: TunedPrompt | str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()
         for given, what, is_right in (
@@ -93,6 +99,7 @@ class DSPyEngine(EngineComponent):
             (max_tokens, "max_tokens: a whole number from 1", _is_count(max_tokens)),
             (temperature, "temperature: a number from 0", _is_amount(temperature)),
             (adapter, "adapter: a DSPy adapter", adapter is None or hasattr(adapter, "parse")),
+            (tuned, "tuned: a TunedPrompt, or the path of one's file", _is_tuned(tuned)),
         ):
             if not is_right:
                 msg = f"DSPyEngine takes as {what}, not {given!r}"
@@ -115,6 +122,8 @@ class DSPyEngine(EngineComponent):
         self._client = {k: v for k, v in options.items() if k in CLIENT_OPTIONS}
         self._options = {k: v for k, v in options.items() if k not in CLIENT_OPTIONS}
         self._patience = patience
+        self._tuned_file = None if isinstance(tuned, TunedPrompt) else tuned
+        self._tuned = tuned if isinstance(tuned, TunedPrompt) else None
         self._bound: WeakKeyDictionary[Agent, tuple[str | ChatModel | None, ModelShelf]] = (
             WeakKeyDictionary()
         )
@@ -136,8 +145,10 @@ class DSPyEngine(EngineComponent):
             shelf: Makes and owns models.
 
         Raises:
-            DeclarationError: There is no model, or what it needs is not installed.
+            DeclarationError: There is no model, what it needs is not installed, or the tuned
+                prompt is not for this agent.
         """
+        self._load_tuned(agent)
         chosen = self.model if self.model is not None else model
         if chosen is None:
             msg = (
@@ -197,6 +208,52 @@ class DSPyEngine(EngineComponent):
         history = ctx.artifacts if self.enable_context else ()
         return await dialogue.outputs(inputs.artifacts, history)
 
+    def asking(self, model: ChatModel, prompt: TunedPrompt | None) -> DSPyEngine:
+        """Return an engine like this one that asks another model, with another prompt.
+
+        Args:
+            model: Whom it asks.
+            prompt: What it says; None for what the agent and this engine say.
+        """
+        made = copy.copy(self)
+        made.model = model
+        made.cache = False
+        made._tuned, made._tuned_file = prompt, None  # noqa: SLF001 - a copy of this one
+        made._bound, made._forms = WeakKeyDictionary(), WeakKeyDictionary()  # noqa: SLF001
+        made._own_shelf, made._remembering = ModelShelf(), {}  # noqa: SLF001
+        return made
+
+    def model_for(self, agent: Agent, name: str | None = None) -> ChatModel:
+        """Return the model that answers for an agent.
+
+        It belongs to the board where the engine took the board's, and to the engine else.
+
+        Args:
+            agent: An agent that thinks with this engine.
+            name: The model string, where the engine has none and no board opened with it.
+
+        Raises:
+            DeclarationError: There is no model, or it cannot be asked with messages.
+        """
+        chosen, shelf = self._bound.get(agent, (self.model, self._own_shelf))
+        chosen = chosen if chosen is not None else name
+        if chosen is None:
+            msg = f"agent {agent.name!r} has no model; name one, or add DSPyEngine(model)"
+            raise DeclarationError(msg)
+        return self._model_of(chosen, shelf)
+
+    def instructions_for(self, agent: Agent, group: OutputGroup) -> str:
+        """Return what a model is told to do without a tuned prompt; empty if nobody said."""
+        words = (agent.description, self.instructions, group.description)
+        return "\n\n".join(part.strip() for part in words if part)
+
+    def _load_tuned(self, agent: Agent) -> None:
+        """Read the tuned prompt, unless that is done, and check that it is for this agent."""
+        if self._tuned_file is not None and self._tuned is None:
+            self._tuned = TunedPrompt.load(self._tuned_file)
+        if self._tuned is not None:
+            self._tuned.check(agent)
+
     async def aclose(self) -> None:
         """Close the models that the engine made itself, outside a board."""
         await self._own_shelf.aclose()
@@ -228,15 +285,19 @@ class DSPyEngine(EngineComponent):
         if form is None or group_of is not group:
             from flock.engines.dspy.signature import Form
 
+            self._load_tuned(agent)  # for who asks outside a board
+            tuned = self._tuned
             entries = {a.entry.name: a.entry for a in inputs.artifacts}
-            words = (agent.description, self.instructions, group.description)
+            words = self.instructions_for(agent, group)
+            if tuned is not None and tuned.instructions is not None:
+                words = tuned.instructions
             task = Task.of(
                 group,
                 [(entries[name], is_list) for name, is_list in shape],
                 reads_history=self.enable_context,
-                instructions="\n\n".join(part.strip() for part in words if part),
+                instructions=words,
             )
-            form = Form(task, self._adapter)
+            form = Form(task, self._adapter, () if tuned is None else tuned.examples)
             forms[key] = (group, form)
         return form
 
@@ -244,6 +305,10 @@ class DSPyEngine(EngineComponent):
 def _is_model(value: object) -> bool:
     is_instance = hasattr(value, "chat") and not isinstance(value, type)
     return value is None or isinstance(value, str) or is_instance
+
+
+def _is_tuned(value: object) -> bool:
+    return value is None or isinstance(value, TunedPrompt | str | os.PathLike)
 
 
 def _is_count(value: object) -> bool:

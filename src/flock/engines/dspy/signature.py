@@ -7,15 +7,20 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic_core import to_json
+
 from flock.core.artifacts import Artifact
 from flock.engines.dspy.adapter import adapter_of
 from flock.engines.dspy.loading import load_dspy
 from flock.engines.dspy.outline import outline
 from flock.engines.dspy.task import HISTORY, BadAnswer, Task, purpose
+from flock.errors import EngineError, FlockError
 
 if TYPE_CHECKING:
     import dspy
     from pydantic import BaseModel
+
+    from flock.engines.dspy.tuned import PromptExample
 
 Message = Mapping[str, Any]
 
@@ -31,13 +36,21 @@ class Form:
     Args:
         task: The task.
         adapter: The user's DSPy adapter, or None for Flock's own, which asks for one JSON object.
+        examples: What the model is shown as done right; those with other inputs than the task's
+            are left out.
 
     Attributes:
         is_json: Whether the answer is one JSON object of `task.schema`.
     """
 
-    def __init__(self, task: Task, adapter: dspy.Adapter | None = None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        adapter: dspy.Adapter | None = None,
+        examples: Sequence[PromptExample] = (),
+    ) -> None:
         self.task = task
+        self._examples = _shown(task, examples)
         self._adapter = adapter
         self.is_json = adapter is None or _answers_json(adapter)
         self._system: dict[tuple[bool, str | None], str] = {}
@@ -70,8 +83,13 @@ class Form:
         texts = self.task.value_texts(artifacts, history)
         if self._adapter is not None:
             values = {name: _plain(text) for name, text in texts.items()}
-            return self._adapter.format(self.signature, [], values)
-        return self.conversation(texts, keeps_schema=keeps_schema)
+            demos = [
+                {name: _plain(text) for name, text in given.items()} | self.task.by_name(right)
+                for given, right in self._examples
+            ]
+            return self._adapter.format(self.signature, demos, values)
+        examples = [(given, answer_text(self.task, right)) for given, right in self._examples]
+        return self.conversation(texts, keeps_schema=keeps_schema, examples=examples)
 
     def conversation(
         self,
@@ -124,6 +142,33 @@ class Form:
         if reasons:
             raise BadAnswer(*reasons)
         return self.task.flat(found.get(output.name) for output in self.task.outputs)
+
+
+def answer_text(task: Task, outputs: Sequence[BaseModel]) -> str:
+    """Return the answer, as a model should write it, that holds these outputs."""
+    return to_json(task.by_name(outputs), by_alias=True, fallback=str).decode()
+
+
+def _shown(
+    task: Task, examples: Sequence[PromptExample]
+) -> list[tuple[dict[str, str], list[BaseModel]]]:
+    """Return the examples of a task: inputs for a model to read, and what was right.
+
+    Raises:
+        EngineError: An example does not fit the types.
+    """
+    asked = {part.entry.current.name for part in task.inputs}
+    found: list[tuple[dict[str, str], list[BaseModel]]] = []
+    for example in examples:
+        try:
+            given = [content.artifact() for content in example.inputs]
+            right = [content.model() for content in example.outputs]
+        except FlockError as error:
+            msg = f"an example of the tuned prompt does not fit its agent: {error}; tune again"
+            raise EngineError(msg) from error
+        if {artifact.type for artifact in given} == asked:
+            found.append((task.value_texts(given), right))
+    return found
 
 
 def _asked(texts: Mapping[str, str]) -> str:
