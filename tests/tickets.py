@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from flock import DSPyEngine, Feedback, Flock, flock_type
+from flock import DSPyEngine, Feedback, Flock, TuningExample, flock_type
+from flock.engines.dspy.tuned import Content
 from flock.testing import ScriptedEngine
 
 
@@ -84,6 +85,24 @@ def board(model: str | None = None) -> Flock:
         Route
     ).with_engines(DSPyEngine(model, temperature=0.0, max_tokens=40))
     return flock
+
+
+def examples() -> list[TuningExample]:
+    """Make past runs with ids that are always the same, all routed to amber, and corrected."""
+    wrong = Content.of_model(Route(team="amber"))
+    return [
+        TuningExample(
+            id=f"{team}-{number}",
+            agent="router",
+            inputs=(Content.of_model(Ticket(text=text)),),
+            outputs=(wrong,),
+            score=float(team == "amber"),
+            comment="" if team == "amber" else f"This is for {team}.",
+            corrected=(Content(type="tickets.Route", version=1, payload={"team": team}),),
+        )
+        for team, texts in RIGHT.items()
+        for number, text in enumerate(texts)
+    ]
 
 
 async def history() -> Flock:

@@ -28,6 +28,10 @@ MAX_RETURNED: Final = 20_000
 _SHOWN: Final = 500
 
 
+class NoValidAnswer(EngineError):
+    """The model gave no valid answer, also after repairs."""
+
+
 def _none(outputs: Sequence[BaseModel]) -> list[str]:
     del outputs
     return []
@@ -71,8 +75,8 @@ class Dialogue:
         """Return the valid outputs that the model answers with.
 
         Raises:
-            EngineError: It gives no valid answer, calls tools without end, or cannot be asked;
-                the subclass says why.
+            NoValidAnswer: It gives none, or calls tools without end.
+            EngineError: It cannot be asked; the subclass says why.
         """
         messages = self._opening(artifacts, history)
         failures = 0
@@ -190,7 +194,7 @@ class Dialogue:
             f"tr{'y' if tries == 1 else 'ies'}: {'; '.join(bad.reasons)}{remedy}; its last "
             f"answer was {_shown(answer.text)!r}"
         )
-        return EngineError(msg)
+        return NoValidAnswer(msg)
 
 
 def _correction(answer: ChatAnswer, bad: BadAnswer) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -220,7 +220,7 @@ class TunedPrompt(_Part):
         except (ValueError, RecursionError) as error:
             msg = f"the tuned prompt {name!r} is no JSON ({error}); tune again"
             raise TuningError(msg) from error
-        version = raw.get("schema") if isinstance(raw, dict) else None
+        version = cast("dict[str, Any]", raw).get("schema") if isinstance(raw, dict) else None
         if type(version) is int and version > FORMAT:
             msg = (
                 f"the tuned prompt {name!r} has schema {version}, and this version of Flock reads "

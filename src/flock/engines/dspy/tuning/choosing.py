@@ -39,11 +39,13 @@ def draws(
         # The largest first: where examples help, more of them mostly help more.
         size = most if not attempt else generator.randint(1, most)
         generator.shuffle(train)
-        chosen = dspy.LabeledFewShot(k=size).compile(student, trainset=train, sample=False).demos
-        key = frozenset(demo.number for demo in chosen)
-        if key and key not in seen:
-            seen.add(key)
-            yield tuple(cases[demo.number].shown() for demo in chosen)
+        chosen: list[Any] = (
+            dspy.LabeledFewShot(k=size).compile(student, trainset=train, sample=False).demos
+        )
+        numbers: list[int] = [demo.number for demo in chosen]
+        if frozenset(numbers) not in seen:
+            seen.add(frozenset(numbers))
+            yield tuple(cases[number].shown() for number in numbers)
 
 
 def _example(dspy: Any, number: int, case: Case) -> Any:  # noqa: ANN401 - DSPy has no types

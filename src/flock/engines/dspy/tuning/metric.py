@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
 from pydantic import BaseModel
@@ -81,30 +81,28 @@ def _plain(output: Output) -> object:
     return output.model_dump(mode="json")
 
 
-def _alike(one: object, other: object) -> float:
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        a, b = cast("Mapping[str, object]", one), cast("Mapping[str, object]", other)
-        keys = a.keys() | b.keys()
-        if not keys:
-            return 1.0
-        return sum(_alike(a[k], b[k]) for k in keys if k in a and k in b) / len(keys)
+def _alike(one: Any, other: Any) -> float:  # noqa: ANN401 - whatever JSON holds
+    if isinstance(one, dict) and isinstance(other, dict):
+        return _alike_objects(cast("dict[str, Any]", one), cast("dict[str, Any]", other))
     if isinstance(one, list) and isinstance(other, list):
-        c, d = cast("Sequence[object]", one), cast("Sequence[object]", other)
-        longest = max(len(c), len(d))
-        if not longest:
-            return 1.0
-        return sum(_alike(x, y) for x, y in zip(c, d, strict=False)) / longest
+        return _alike_lists(cast("list[Any]", one), cast("list[Any]", other))
     if isinstance(one, str) and isinstance(other, str):
         return _same_words(one, other)
-    return (
-        float(type(one) is type(other) and one == other)
-        if not _numbers(one, other)
-        else float(math.isclose(cast("float", one), cast("float", other), rel_tol=1e-9))
-    )
+    return float(one == other and isinstance(one, bool) == isinstance(other, bool))
 
 
-def _numbers(*values: object) -> bool:
-    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+def _alike_objects(one: dict[str, Any], other: dict[str, Any]) -> float:
+    keys = one.keys() | other.keys()
+    if not keys:
+        return 1.0
+    return sum(_alike(one[k], other[k]) for k in keys if k in one and k in other) / len(keys)
+
+
+def _alike_lists(one: list[Any], other: list[Any]) -> float:
+    longest = max(len(one), len(other))
+    if not longest:
+        return 1.0
+    return sum(_alike(x, y) for x, y in zip(one, other, strict=False)) / longest
 
 
 def _same_words(one: str, other: str) -> float:

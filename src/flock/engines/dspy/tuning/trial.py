@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pydantic import BaseModel
 
 from flock.core.context import Context, EvalInputs
+from flock.engines.dspy.dialogue import NoValidAnswer
 from flock.engines.dspy.tuned import Content, PromptExample, TunedPrompt, only_group
 from flock.engines.dspy.tuning.metric import Metric, Output, scored
-from flock.errors import EngineError
 
 if TYPE_CHECKING:
     from flock.core.agent import Agent
@@ -135,11 +135,9 @@ class Bench:
             inputs = EvalInputs(list(case.inputs.artifacts))
             try:
                 answer = await engine.evaluate(self.agent, ctx, inputs, self.group)
-            except EngineError as error:
-                if type(error) is not EngineError or "no valid answer" not in str(error):
-                    raise
+            except NoValidAnswer as error:
                 return Trial(case, [], 0.0, str(error))
-        outputs = answer if isinstance(answer, list) else []
+        outputs = cast("list[BaseModel]", answer)
         return Trial(case, outputs, await self.score(case, outputs))
 
     async def score(self, case: Case, outputs: list[BaseModel]) -> float:
@@ -161,8 +159,8 @@ class Bench:
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first error of a group that says most."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+    """Return the first error of a group that was raised."""
+    first = group.exceptions[0]
+    if isinstance(first, BaseExceptionGroup):
+        return _first(cast("BaseExceptionGroup[BaseException]", first))
+    return first

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from pydantic import BaseModel
@@ -455,11 +456,9 @@ def _signed(prompt: TunedPrompt | None, report: TuningReport, calls: int) -> Tun
     """Return a prompt with where it comes from."""
     if prompt is None or report.validation_before is None or report.validation_after is None:
         return None
-    from flock import __version__
-
     provenance = Provenance(
         made=as_datetime(SystemClock.time()).replace(microsecond=0),
-        flock=__version__,
+        flock=version("flock"),
         model=report.model,
         metric=report.metric,
         how=report.how,
