@@ -8,6 +8,7 @@ import typer
 
 from flock.cli.demo.command import demo
 from flock.cli.models import models
+from flock.cli.tune import tune
 from flock.cli.version import print_version, version
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(demo)
+app.command()(tune)
 app.command()(version)
 app.add_typer(models)
 
