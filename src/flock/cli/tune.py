@@ -183,7 +183,7 @@ def tune(
     elif console.is_terminal:
         console.print(table(report))
     for line in () if as_json else lines(report, path, told=console.is_terminal):
-        _say(console, line)
+        typer.echo(line)
     if report.stopped == "interrupted":
         raise typer.Exit(INTERRUPTED)
     if not saved:
