@@ -29,7 +29,12 @@ class Hint(BaseModel):
 
 
 class Moral(BaseModel):
-    text: str = Field(min_length=2, description="in a few words", alias="saying")
+    text: str = Field(
+        min_length=2,
+        description="in a few words",
+        validation_alias="saying",
+        serialization_alias="saying",
+    )
     model_config = {"validate_by_name": True}
 
 
@@ -56,7 +61,8 @@ def example(text: str = "A fable.", *inputs: BaseModel) -> PromptExample:
 
 
 def prompt(**rest: Any) -> TunedPrompt:
-    return TunedPrompt.for_agent(sage(), **({"examples": [example()]} | rest))
+    given: dict[str, Any] = {"examples": [example()], **rest}
+    return TunedPrompt.for_agent(sage(), **given)
 
 
 async def asked(engine: DSPyEngine, model: ScriptedModel) -> list[Any]:

@@ -69,6 +69,7 @@ class Rewriter:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._validation: frozenset[str] = frozenset()
         self._stop: BaseException | None = None
+        self._is_perfect = False
 
     async def run(
         self, start: str, train: Sequence[Case], validation: Sequence[Case], *, trials: int
@@ -143,7 +144,9 @@ class Rewriter:
         trials = self._ask(self._bench.run(self._prompt_of(instructions), batch))
         scores = [trial.score for trial in trials]
         if frozenset(case.id for case in batch) == self._validation:
-            self._on_candidate(instructions, sum(scores) / len(scores))
+            mean = sum(scores) / len(scores)
+            self._is_perfect = self._is_perfect or mean >= 1
+            self._on_candidate(instructions, mean)
         module: Any = import_module("gepa.core.adapter")
         return module.EvaluationBatch(
             outputs=[trial.outputs for trial in trials],
@@ -172,7 +175,7 @@ class Rewriter:
 
     def _is_over(self, state: object) -> bool:
         del state
-        return self._stop is not None
+        return self._is_perfect or self._stop is not None
 
     def _ask(self, work: Coroutine[Any, Any, T]) -> T:
         """Wait in this thread for work on the event loop."""

@@ -119,7 +119,7 @@ async def test_bad_instructions_are_not_kept() -> None:
 
 
 async def test_nothing_of_dspy_is_left_configured() -> None:
-    before = dict(dspy.settings.config)
+    before: dict[str, Any] = dict(dspy.settings.config)
     await tuned(Router(), how="both", candidates=2)
     assert dict(dspy.settings.config) == before
 
@@ -249,8 +249,11 @@ async def test_a_metric_that_raises_in_the_middle_of_rewriting_is_reported() -> 
 
 @pytest.mark.parametrize("value", [1.5, -0.1, float("nan"), "good", None])
 async def test_a_metric_returns_a_number_from_0_to_1(value: Any) -> None:
+    def odd(inputs: EvalInputs, output: Route, expected: Route) -> Any:
+        return value
+
     with pytest.raises(TuningError, match="return a number from 0 to 1"):
-        await tuned(Router(), metric=lambda inputs, output, expected: value)
+        await tuned(Router(), metric=odd)
 
 
 async def test_a_metric_may_be_async() -> None:
@@ -263,9 +266,12 @@ async def test_a_metric_may_be_async() -> None:
 
 
 async def test_a_metric_that_tells_nothing_apart_is_refused() -> None:
+    def same(inputs: EvalInputs, output: Route, expected: Route | None) -> float:
+        return 0.5
+
     runs = [run.model_copy(update={"score": None, "corrected": None}) for run in examples()]
     with pytest.raises(TuningError, match=r"gives 0\.5 to every past run"):
-        await tuned(Router(), runs=runs, metric=lambda inputs, output, expected: 0.5)
+        await tuned(Router(), runs=runs, metric=same)
 
 
 async def test_a_perfect_prompt_is_left_alone() -> None:
