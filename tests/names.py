@@ -25,9 +25,9 @@ class Entry(BaseModel):
 NAMES = (
     "Ada Lovelace", "Alan Turing", "Grace Hopper", "Emmy Noether", "Kurt Goedel", "Marie Curie",
     "Niels Bohr", "Isaac Newton", "Leonhard Euler", "Carl Gauss", "Max Planck", "Lise Meitner",
-    "Edsger Dijkstra", "Barbara Liskov", "Donald Knuth", "Tony Hoare", "John Backus", "Robin Milner",
-    "Rosalind Franklin", "Charles Darwin", "Jane Goodall", "Rachel Carson", "Louis Pasteur",
-    "Gregor Mendel",
+    "Edsger Dijkstra", "Barbara Liskov", "Donald Knuth", "Tony Hoare", "John Backus",
+    "Robin Milner", "Rosalind Franklin", "Charles Darwin", "Jane Goodall", "Rachel Carson",
+    "Louis Pasteur", "Gregor Mendel",
 )  # fmt: skip
 
 

@@ -17,7 +17,6 @@ from flock.core.deltas import ModelCalled
 from flock.core.usage import Usage
 from flock.engines.base import EngineComponent
 from flock.engines.dspy.models import CLIENT_OPTIONS, OFFLINE_MODEL, ModelShelf
-from flock.engines.dspy.tuned import TunedPrompt
 from flock.errors import DeclarationError, EngineError
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from flock.engines.dspy.patience import Patience
     from flock.engines.dspy.remembered import RememberingModel
     from flock.engines.dspy.signature import Form
+    from flock.engines.dspy.tuned import TunedPrompt
 
 _OWN: Final = frozenset(
     {"api_base", "api_key", "base_url", "max_tokens", "messages", "model", "temperature", "tools"}
@@ -122,8 +122,8 @@ class DSPyEngine(EngineComponent):
         self._client = {k: v for k, v in options.items() if k in CLIENT_OPTIONS}
         self._options = {k: v for k, v in options.items() if k not in CLIENT_OPTIONS}
         self._patience = patience
-        self._tuned_file = None if isinstance(tuned, TunedPrompt) else tuned
-        self._tuned = tuned if isinstance(tuned, TunedPrompt) else None
+        self._tuned_file = tuned if isinstance(tuned, str | os.PathLike) else None
+        self._tuned = None if isinstance(tuned, str | os.PathLike) else tuned
         self._bound: WeakKeyDictionary[Agent, tuple[str | ChatModel | None, ModelShelf]] = (
             WeakKeyDictionary()
         )
@@ -250,6 +250,8 @@ class DSPyEngine(EngineComponent):
     def _load_tuned(self, agent: Agent) -> None:
         """Read the tuned prompt, unless that is done, and check that it is for this agent."""
         if self._tuned_file is not None and self._tuned is None:
+            from flock.engines.dspy.tuned import TunedPrompt  # few boards need it
+
             self._tuned = TunedPrompt.load(self._tuned_file)
         if self._tuned is not None:
             self._tuned.check(agent)
@@ -308,7 +310,8 @@ def _is_model(value: object) -> bool:
 
 
 def _is_tuned(value: object) -> bool:
-    return value is None or isinstance(value, TunedPrompt | str | os.PathLike)
+    is_prompt = hasattr(value, "check") and not isinstance(value, type)
+    return value is None or isinstance(value, str | os.PathLike) or is_prompt
 
 
 def _is_count(value: object) -> bool:
