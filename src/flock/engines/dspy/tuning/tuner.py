@@ -201,7 +201,9 @@ class _Search:
         except Stopped as end:
             stopped = end.reason
         self._meter.kept = 0
-        if self._best is not None and not self._meter.is_interrupted:
+        if self._meter.is_interrupted:
+            stopped = self._meter.reason
+        elif self._best is not None:
             self._say("measuring the best prompt")
             try:
                 after = _mean(await self._bench.run(self._best, self._parts.held_out))
