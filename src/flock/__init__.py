@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from flock.core.builder import AgentBuilder
     from flock.core.context import Context, ContextProvider, ContextRequest, EvalInputs, EvalResult
     from flock.core.filters import FilterConfig
+    from flock.core.media.file import File
+    from flock.core.media.image import Image
+    from flock.core.media.limits import FileLimits, ImageLimits
     from flock.core.outputs import OutputGroup, OutputSpec
     from flock.core.retry import Backoff
     from flock.core.subscription import BatchSpec, JoinSpec, Subscription
@@ -121,12 +124,16 @@ __all__ = [
     "Event",
     "EventStream",
     "EventsMissed",
+    "File",
+    "FileLimits",
     "FilterConfig",
     "Flock",
     "FlockError",
     "GroupExpired",
     "GroupSkipped",
     "IdleReport",
+    "Image",
+    "ImageLimits",
     "InMemoryBlackboardStore",
     "JoinExpired",
     "JoinSpec",
@@ -190,6 +197,12 @@ _MODULES = {
         "EvalResult",
     ),
     "flock.core.filters": ("FilterConfig",),
+    "flock.core.media.file": ("File",),
+    "flock.core.media.image": ("Image",),
+    "flock.core.media.limits": (
+        "FileLimits",
+        "ImageLimits",
+    ),
     "flock.core.outputs": (
         "OutputGroup",
         "OutputSpec",
