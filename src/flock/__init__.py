@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flock.clock import Clock, SystemClock
     from flock.components.agent import AgentComponent
+    from flock.components.guards.findings import Detector, Finding
+    from flock.components.guards.guard import BoardGuard, Guard
+    from flock.components.guards.pii import PiiDetector
+    from flock.components.guards.secrets import SecretDetector
     from flock.components.orchestrator import (
         CollectionResult,
         OrchestratorComponent,
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
         DeclarationError,
         EngineError,
         FlockError,
+        GuardBlocked,
         LoopLimitExceeded,
         NotFound,
         NotIdle,
@@ -105,6 +110,7 @@ __all__ = [
     "BatchFlushed",
     "BatchSpec",
     "BlackboardStore",
+    "BoardGuard",
     "BoardIdle",
     "Clock",
     "CollectionResult",
@@ -117,6 +123,7 @@ __all__ = [
     "DeadLettered",
     "DeclarationError",
     "DeliveryWaiting",
+    "Detector",
     "EngineComponent",
     "EngineError",
     "EvalInputs",
@@ -127,10 +134,13 @@ __all__ = [
     "File",
     "FileLimits",
     "FilterConfig",
+    "Finding",
     "Flock",
     "FlockError",
     "GroupExpired",
     "GroupSkipped",
+    "Guard",
+    "GuardBlocked",
     "IdleReport",
     "Image",
     "ImageLimits",
@@ -146,6 +156,7 @@ __all__ = [
     "OutputContractError",
     "OutputGroup",
     "OutputSpec",
+    "PiiDetector",
     "PrivateVisibility",
     "PublicVisibility",
     "PublishError",
@@ -160,6 +171,7 @@ __all__ = [
     "RunTimeout",
     "ScheduleDecision",
     "SchemaTooNew",
+    "SecretDetector",
     "StoreError",
     "StoreLocked",
     "Subscription",
@@ -181,6 +193,16 @@ _MODULES = {
         "SystemClock",
     ),
     "flock.components.agent": ("AgentComponent",),
+    "flock.components.guards.findings": (
+        "Detector",
+        "Finding",
+    ),
+    "flock.components.guards.guard": (
+        "BoardGuard",
+        "Guard",
+    ),
+    "flock.components.guards.pii": ("PiiDetector",),
+    "flock.components.guards.secrets": ("SecretDetector",),
     "flock.components.orchestrator": (
         "CollectionResult",
         "OrchestratorComponent",
@@ -236,6 +258,7 @@ _MODULES = {
         "DeclarationError",
         "EngineError",
         "FlockError",
+        "GuardBlocked",
         "LoopLimitExceeded",
         "NotFound",
         "NotIdle",

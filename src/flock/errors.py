@@ -83,6 +83,20 @@ class OutputContractError(RunError, ValueError):
     """A run returned types, counts or values that its agent did not declare."""
 
 
+class GuardBlocked(RunError, PermissionError):
+    """A guard stopped a run, since an input or output holds what must not pass.
+
+    Attributes:
+        component: Name of the guard.
+        field: Where it is: a path such as `notes[0].body`. The value is not told anywhere.
+        kind: What it is: `"EMAIL"`, `"API_KEY"`.
+    """
+
+    component: str = ""
+    field: str = ""
+    kind: str = ""
+
+
 class RunTimeout(RunError, TimeoutError):
     """A run took longer than its agent's `timeout`, and was cancelled."""
 
