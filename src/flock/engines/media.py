@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from flock.core.media.file import File
-from flock.core.media.image import Image
+from flock.core.media.image import IMAGE_FORMAT, Image
 from flock.core.media.placeholders import Placeholders
 from flock.core.media.walk import media_parts, text_without_media
 from flock.errors import EngineError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from pydantic import BaseModel
 
 _READ_AS_FILES: Final = frozenset({"application/pdf"})
@@ -107,3 +109,34 @@ class PromptMedia:
             f"{path!r} of {kind!r}, since {why}; {remedy}"
         )
         raise EngineError(msg)
+
+
+def images_asked(model: type[BaseModel]) -> list[str]:
+    """Return which fields of an output type have to be images, which no language model makes.
+
+    Args:
+        model: A model class.
+
+    Returns:
+        Their places, such as `pages[].picture`; empty if a language model can fill the type.
+        Fields that may be left out, or be something else, are not among them.
+    """
+    schema = model.model_json_schema(by_alias=False)
+    return list(_images(schema, schema.get("$defs", {}), "", frozenset()))
+
+
+def _images(
+    schema: Mapping[str, Any], types: Mapping[str, Any], path: str, begun: frozenset[str]
+) -> Iterator[str]:
+    if (ref := schema.get("$ref")) is not None:
+        name = str(ref).rpartition("/")[2]
+        if name not in begun:
+            yield from _images(types[name], types, path, begun | {name})
+        return
+    if schema.get("format") == IMAGE_FORMAT:
+        yield path
+    for name in schema.get("required", ()):
+        step = f"{path}.{name}" if path else str(name)
+        yield from _images(schema["properties"][name], types, step, begun)
+    if schema.get("minItems") and isinstance(schema.get("items"), dict):
+        yield from _images(schema["items"], types, f"{path}[]", begun)

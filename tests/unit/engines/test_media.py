@@ -1,10 +1,10 @@
 """Images and files in a prompt."""
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from flock import EngineError, File, Image
-from flock.engines.media import PromptMedia
+from flock.engines.media import PromptMedia, images_asked
 from tests.unit.core.media.pictures import picture
 
 
@@ -59,3 +59,23 @@ def test_what_a_model_cannot_be_shown_is_refused_with_its_place():
         media(takes_images=False).json(Scan(pictures=[IMAGE]))
     with pytest.raises(EngineError, match=r"'report' of 'Scan'.*no files other than text"):
         media().json(Scan(report=File(b"\0", "x")))
+
+
+class Page(BaseModel):
+    picture: Image
+    text: str
+    next: "Page | None" = None
+
+
+class Book(BaseModel):
+    cover: Page
+    pages: list[Page]
+    spreads: list[Page] = Field(min_length=1)
+    back: Image | None
+    index: File
+
+
+def test_it_is_told_which_outputs_no_language_model_makes():
+    assert images_asked(Book) == ["cover.picture", "spreads[].picture"]
+    assert images_asked(Page) == ["picture"]
+    assert images_asked(Scan) == []

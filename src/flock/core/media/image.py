@@ -26,6 +26,9 @@ _Shape = tuple[str, int, int]
 Octets = bytes
 """`bytes`, where a class has an attribute of that name."""
 
+IMAGE_FORMAT: Final = "data-url"
+"""The `format` of images in JSON Schema."""
+
 _DATA_URL: Final = re.compile(r"data:[\w.+/-]{0,100}(?:;[\w=.+-]{1,100}){0,8};base64,", re.ASCII)
 """The start of a data URL with base64 (RFC 2397)."""
 
@@ -236,7 +239,7 @@ def image_json_schema() -> dict[str, Any]:
     """Return the JSON Schema of an image field."""
     return {
         "type": "string",
-        "format": "data-url",
+        "format": IMAGE_FORMAT,
         "description": "An image (PNG, JPEG, WebP or GIF) as a data URL",
         "examples": list(_EXAMPLES[:1]),
     }

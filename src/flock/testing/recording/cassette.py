@@ -120,7 +120,8 @@ class Cassette:
         if not self._is_begun:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             lines.insert(0, dumped({"cassette": _FORMAT}))
-        with self.path.open("a" if self._is_begun else "w", encoding="utf-8") as file:
+        mode = "a" if self._is_begun else "w"
+        with self.path.open(mode, encoding="utf-8", errors="surrogatepass") as file:
             file.writelines(f"{line}\n" for line in lines)
         self._is_begun = True
 
@@ -131,7 +132,7 @@ class Cassette:
         if self.mode == "record":
             return
         try:
-            text = self.path.read_text(encoding="utf-8")
+            text = self.path.read_text(encoding="utf-8", errors="surrogatepass")
         except FileNotFoundError:
             if self.mode == "once":
                 self._records = True

@@ -203,6 +203,7 @@ def _kept(artifact: Artifact, inputs: dict[int, int], scrub: Scrub) -> Json:
 
 def _scrubbed(value: object, scrub: Scrub) -> object:
     """Return an output's content scrubbed; nothing of it is shortened, it is to come back."""
+    whole: object = value
     if isinstance(value, str):
         return value if len(value) > _UNSCRUBBED else scrub(value)
     if isinstance(value, list):
@@ -210,7 +211,7 @@ def _scrubbed(value: object, scrub: Scrub) -> object:
     if isinstance(value, dict):
         items = cast("dict[str, object]", value).items()
         return {key: _scrubbed(part, scrub) for key, part in items}
-    return value
+    return whole
 
 
 def _result_of(told: Json, inputs: EvalInputs) -> EvalResult:
@@ -221,7 +222,7 @@ def _result_of(told: Json, inputs: EvalInputs) -> EvalResult:
 
 def _artifact(kept: Json, inputs: Sequence[Artifact]) -> Artifact:
     if "input" in kept:
-        return inputs[kept["input"]]
+        return inputs[int(kept["input"])]
     entry = registry.resolve(kept["type"])
     model = entry.load(to_json(kept["payload"]), kept.get("version", 1))
     visibility = kept.get("visibility")
