@@ -160,11 +160,13 @@ class Talker(EngineComponent):
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[str] = []
+        self.places: list[int] = []
 
     async def evaluate(
         self, agent: Agent, ctx: Context, inputs: EvalInputs, output_group: OutputGroup
     ) -> object:
         self.seen = [a.payload["text"] for a in ctx.artifacts]
+        self.places = [a.seq for a in (*ctx.artifacts, *inputs.artifacts)]
         ctx.emit(Token(ANN))
         ctx.emit("half way")
         return Reply(text=ANN)
@@ -197,6 +199,7 @@ async def test_the_history_is_looked_through_as_well():
         await flock.publish(Letter(text=ANN), correlation_id="w")
         await flock.run_until_idle(raise_on_error=True)
     assert talker.seen == ["[EMAIL 2]"]
+    assert talker.places == [1, 2]
 
 
 async def test_every_output_of_a_stream_is_looked_through_with_the_same_numbers():

@@ -49,6 +49,9 @@ class Parrot:
         tools = (ToolRequest("c1", "look", '{"at": 1}'),) if request.tools else ()
         return ChatAnswer(text, USAGE, tools, "tool_calls" if tools else "stop")
 
+    def price(self, input_tokens: int, output_tokens: int) -> float | None:
+        return input_tokens * 2e-6 + output_tokens * 8e-6
+
     async def aclose(self) -> None:
         self.closed = True
 
@@ -88,7 +91,18 @@ async def test_without_a_model_it_is_the_one_that_was_recorded(tmp_path: Path):
         False,
         True,
     )
+    assert replayed.price(1000, 500) == pytest.approx(0.006)
     await replayed.aclose()
+
+
+async def test_a_model_without_prices_has_none_in_a_replay(tmp_path: Path):
+    class Free(Parrot):
+        def price(self, input_tokens: int, output_tokens: int) -> float | None:
+            return None
+
+    path = tmp_path / "answers.jsonl"
+    await RecordedModel(Free(), path).chat(ask())
+    assert RecordedModel(None, path).price(1, 1) is None
 
 
 async def test_tokens_are_replayed_in_their_pieces(tmp_path: Path):

@@ -16,7 +16,7 @@ from flock.components.guards.content import KeyCollision, changed
 from flock.components.guards.findings import Detector, Redactor
 from flock.components.guards.pii import PiiDetector
 from flock.components.guards.secrets import SecretDetector
-from flock.core.artifacts import Artifact
+from flock.core.artifacts import Artifact, set_seq
 from flock.core.types import registry
 from flock.errors import DeclarationError, FlockError, GuardBlocked
 
@@ -116,7 +116,9 @@ class Inspector:
             entry = entry.successor
         model = artifact.take(entry)
         if artifact.version != entry.version or entry is not artifact.entry:
+            seq = artifact.seq
             artifact = artifact.replace(model)
+            set_seq(artifact, seq)
         seen = Inspection(artifact)
 
         def change(text: str, place: str) -> str:
@@ -133,6 +135,7 @@ class Inspector:
             if self.action == "redact" and seen.places:
                 redacted = registry.entry(type(model)).load(to_json(payload), entry.version)
                 seen.artifact = artifact.replace(redacted)
+                set_seq(seen.artifact, artifact.seq)  # still the one that lies on the board
         except KeyCollision as error:
             place, kind = seen.places[0]
             msg = f"{self._who(agent)} cannot redact the {side} {artifact.type!r}: {error}"

@@ -240,10 +240,7 @@ def _lossy_size(body: bytes) -> tuple[int, int]:
     if body[3:6] != b"\x9d\x01\x2a" or len(body) < 10:
         raise BrokenContainer("it is a damaged WebP file: its picture has no header")
     mask = 0x3FFF
-    return (
-        int.from_bytes(body[6:8], "little") & mask,
-        int.from_bytes(body[8:10], "little") & mask,
-    )
+    return _two(body, 6) & mask, _two(body, 8) & mask
 
 
 def _lossless_size(body: bytes) -> tuple[int, int]:
@@ -256,7 +253,7 @@ def _lossless_size(body: bytes) -> tuple[int, int]:
 def _gif(source: _Bytes) -> Container:
     kept = [source.take(6)]
     screen = source.take(7)
-    width, height = int.from_bytes(screen[:2], "little"), int.from_bytes(screen[2:4], "little")
+    width, height = _two(screen, 0), _two(screen, 2)
     kept += [screen, source.take(_table(screen[4]))]
     control = b""
     while True:
@@ -268,8 +265,10 @@ def _gif(source: _Bytes) -> Container:
                 control = b"\x21\xf9" + body
         elif block == 0x2C:
             frame = source.take(9)
-            if int.from_bytes(frame[4:6], "little") * int.from_bytes(frame[6:8], "little") == 0:
+            left, top, wide, high = (_two(frame, place) for place in (0, 2, 4, 6))
+            if not (wide and high):
                 raise BrokenContainer("it is a GIF file with an empty picture")
+            width, height = max(width, left + wide), max(height, top + high)
             table, size = source.take(_table(frame[8])), source.take(1)
             kept += [control, b"\x2c", frame, table, size, _blocks(source), b"\x3b"]
             break
@@ -277,6 +276,10 @@ def _gif(source: _Bytes) -> Container:
             raise BrokenContainer("it is a GIF file without a picture")
     is_animated = source.rest > 0 and source.data[source.place] != 0x3B
     return Container("image/gif", width, height, b"".join(kept), is_animated=is_animated)
+
+
+def _two(data: bytes, place: int) -> int:
+    return int.from_bytes(data[place : place + 2], "little")
 
 
 def _table(flags: int) -> int:

@@ -80,7 +80,7 @@ def _finished(
     original: bytes, found: Container, max_edge: int | None, max_pixels: int
 ) -> Container:
     is_film = found.is_animated and found.media_type == "image/webp"  # still whole
-    picture = _decoded(found.data, found.media_type, max_pixels)
+    picture = _decoded(found, max_pixels)
     told = _opened(original, found.media_type)
     turn = _turn(told)
     profile = told.info.get("icc_profile") if found.has_profile else None
@@ -105,10 +105,16 @@ def _opened(data: bytes, media_type: str) -> Pillow.Image:
     return opened
 
 
-def _decoded(data: bytes, media_type: str, max_pixels: int) -> Pillow.Image:
-    picture = _opened(data, media_type)
+def _decoded(found: Container, max_pixels: int) -> Pillow.Image:
+    picture = _opened(found.data, found.media_type)
     if picture.width * picture.height > max_pixels:
         msg = f"it unpacks to {picture.width} x {picture.height} pixels"
+        raise BrokenPicture(msg)
+    if (picture.width, picture.height) != (found.width, found.height):
+        msg = (
+            f"it says to be {found.width} x {found.height} and holds {picture.width} x "
+            f"{picture.height} pixels"
+        )
         raise BrokenPicture(msg)
     picture.load()
     return picture

@@ -32,7 +32,7 @@ _UNSCRUBBED: Final = 1_000_000
 
 _VISIBILITY: Final[TypeAdapter[Visibility]] = TypeAdapter(Visibility)
 _HOOKS: Final = ("on_initialize", "on_post_publish", "on_error", "on_terminate")
-"""Hooks of the engine that are called while it is recorded. In a replay nothing of it runs."""
+"""Hooks of the engine that are called while it is recorded."""
 
 
 class RecordedEngine(EngineComponent):
@@ -41,7 +41,8 @@ class RecordedEngine(EngineComponent):
     Calls are the same when the agent, the inputs (their types and contents), the output group
     and the history are, whatever the attempt and the run. Equal calls get their answers in the
     order in which they were made. Failures are not recorded, so that a run that succeeded at its
-    second attempt succeeds at its first in a replay.
+    second attempt succeeds at its first in a replay. There nothing of the engine runs but its
+    `on_pre_consume`, if it has one, which chooses the inputs.
 
     Args:
         engine: The engine.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from flock.testing.recording.cassette import Slot
 
 _KIND: Final = "chat"
+_MILLION: Final = 1_000_000
 _PIECES: Final = re.compile(r"\S*\s+|\S+")
 _TRANSIENT: Final = (RateLimited, ModelUnavailable, NotRecorded)
 """Errors of a moment, of which a recording would make an eternity."""
@@ -78,6 +79,15 @@ class RecordedModel:
     def takes_images(self) -> bool:
         """Whether the model's messages may hold images."""
         return self._is("takes_images")
+
+    def price(self, input_tokens: int, output_tokens: int) -> float | None:
+        """Return the price of a call of that size in US dollars; None where it is not known."""
+        if self._model is not None:
+            return _price_of(self._model, input_tokens, output_tokens)
+        prices = self._traits().get("usd_per_million_tokens")
+        if prices is None:
+            return None
+        return (input_tokens * prices[0] + output_tokens * prices[1]) / _MILLION
 
     async def chat(
         self, request: ChatRequest, on_token: Callable[[str], None] | None = None
@@ -173,12 +183,21 @@ def asked_of(model: str, request: ChatRequest, scrub: Scrub) -> Json:
 
 
 def _traits_of(model: ChatModel) -> Json:
-    return {
+    traits: Json = {
         "name": model.name,
         "calls_tools": model.calls_tools,
         "keeps_schema": model.keeps_schema,
         "takes_images": model.takes_images,
     }
+    prices = [_price_of(model, _MILLION, 0), _price_of(model, 0, _MILLION)]
+    if None not in prices:
+        traits["usd_per_million_tokens"] = prices
+    return traits
+
+
+def _price_of(model: ChatModel, input_tokens: int, output_tokens: int) -> float | None:
+    price: Callable[[int, int], float | None] | None = getattr(model, "price", None)
+    return None if price is None else price(input_tokens, output_tokens)
 
 
 def _told(answer: ChatAnswer, pieces: Sequence[int], scrub: Scrub) -> Json:

@@ -229,6 +229,25 @@ def test_a_frame_that_says_more_than_its_container_is_refused():
         Image(bytes(data), limits=ImageLimits(max_pixels=100))
 
 
+def test_a_gif_is_as_large_as_its_frame():
+    data = bytearray(picture("image/gif", 40, 20))
+    data[6:10] = bytes((1, 0, 1, 0))  # a screen of one pixel
+    image = Image(bytes(data))
+    assert (image.width, image.height) == (40, 20)
+    with pytest.raises(ValueError, match="40 x 20 pixels"):
+        Image(bytes(data), limits=ImageLimits(max_pixels=100))
+
+
+def test_a_canvas_that_is_not_that_of_the_pixels_is_refused():
+    made = Pillow.new("RGBA", (12, 6), (255, 0, 0, 7))
+    data = bytearray(saved(made, "image/webp", lossless=False))
+    assert data[12:16] == b"VP8X"
+    assert data[30:34] == b"ALPH"
+    data[24:30] = bytes(6)
+    with pytest.raises(ValueError, match="no image that can be used"):
+        Image(bytes(data))
+
+
 @pytest.mark.parametrize(
     ("data", "why"),
     [
