@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from flock.core.artifacts import Artifact
     from flock.core.builder import AgentBuilder
     from flock.core.context import Context, ContextProvider, ContextRequest, EvalInputs, EvalResult
+    from flock.core.deltas import GuardFound
     from flock.core.filters import FilterConfig
     from flock.core.media.file import File
     from flock.core.media.image import Image
@@ -141,6 +142,7 @@ __all__ = [
     "GroupSkipped",
     "Guard",
     "GuardBlocked",
+    "GuardFound",
     "IdleReport",
     "Image",
     "ImageLimits",
@@ -218,6 +220,7 @@ _MODULES = {
         "EvalInputs",
         "EvalResult",
     ),
+    "flock.core.deltas": ("GuardFound",),
     "flock.core.filters": ("FilterConfig",),
     "flock.core.media.file": ("File",),
     "flock.core.media.image": ("Image",),

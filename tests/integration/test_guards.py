@@ -20,6 +20,7 @@ from flock import (
     PiiDetector,
     PublishError,
     RunEmitted,
+    WorkflowError,
 )
 from flock.core.agent import Agent
 from flock.core.deltas import GuardFound, Token
@@ -249,6 +250,20 @@ async def test_what_is_published_is_redacted_before_it_lies_on_the_board():
         stored = [a.payload["text"] for a in await flock.store.list()]
     assert letter.payload["text"] == "[EMAIL]"
     assert stored == ["[EMAIL]", "[EMAIL]"]
+
+
+async def test_the_record_of_a_failure_is_redacted_as_well():
+    flock = Flock()
+    flock.add_component(BoardGuard())
+    flock.agent("clerk").consumes(Letter).publishes(Reply).with_engines(
+        ScriptedEngine([ValueError(f"cannot write to {ANN}")])
+    )
+    async with flock:
+        await flock.publish(Letter(text="x"))
+        await flock.run_until_idle()
+        [error] = await flock.store.get_by_type(WorkflowError)
+    assert "[EMAIL]" in error.error_message
+    assert ANN not in error.error_message
 
 
 async def test_what_is_published_can_be_refused_or_tagged():

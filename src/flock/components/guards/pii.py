@@ -68,7 +68,8 @@ _PHONES: Final = (
     ),
     # North America: (212) 555-0187.
     re.compile(
-        r"(?<![\w.+-])(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[ .-])[2-9][0-9]{2}[ .-][0-9]{4}(?![\w-])"
+        r"(?<![\w.+-])(?:\([2-9][0-9]{2}\) ?[2-9][0-9]{2}[ .-]|[2-9][0-9]{2}([ .-])[2-9][0-9]{2}\1)"
+        r"[0-9]{4}(?![\w-])"
     ),
     # National with a trunk prefix and a break behind the area: 030 1234567, 0171/123 45 67.
     re.compile(
@@ -77,10 +78,15 @@ _PHONES: Final = (
 )
 
 
+_FEWEST: Final = 10
+"""Digits of a national number with its trunk prefix; postal codes have less."""
+
+
 def _phones(text: str) -> _Spans:
     for pattern in _PHONES:
         for match in pattern.finditer(text):
-            yield match.span()
+            if pattern is not _PHONES[-1] or sum(map(str.isdigit, match[0])) >= _FEWEST:
+                yield match.span()
 
 
 _IBAN_START: Final = re.compile(r"(?<![^\W_])[A-Za-z]{2}[0-9]{2}(?=[ -]?[A-Za-z0-9])")

@@ -12,6 +12,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Final
 
 from flock.components.guards.findings import SECRETS, Finding, chosen
@@ -116,7 +117,19 @@ def _is_random(value: str) -> bool:
         return False
     if all(c in "0123456789abcdefABCDEF" for c in value):
         return entropy(value) >= 2.8
-    return entropy(value) >= min(3.9, math.log2(len(value)) - 0.7)
+    kinds = list(map(_kind_of, value))
+    changes = sum(a != b for a, b in pairwise(kinds)) / (len(value) - 1)
+    is_mixed = "a" in kinds and "A" in kinds
+    return (
+        changes >= (0.45 if is_mixed else 0.3)  # names of classes and constants have less
+        and entropy(value) >= min(3.9, math.log2(len(value)) - 0.7)
+    )
+
+
+def _kind_of(character: str) -> str:
+    if character.isdigit():
+        return "0"
+    return "a" if character.islower() else "A" if character.isupper() else "-"
 
 
 def _is_password(value: str) -> bool:
@@ -141,8 +154,8 @@ _NAMED: Final = (
     (
         "SECRET",
         re.compile(
-            rf"(?i){_START}(?:api[ _-]?key|access[ _-]?key|account[ _-]?key|private[ _-]?key|key"
-            rf"|secret|token|credentials?|auth){_ASSIGNED}{_VALUE % 12}"
+            rf"(?i){_START}(?:api[ _-]?key|access[ _-]?key|account[ _-]?key|private[ _-]?key"
+            rf"|(?<!public.)key|secret|token|credentials?|auth(?![a-z])){_ASSIGNED}{_VALUE % 12}"
         ),
         _is_random,
     ),

@@ -49,6 +49,7 @@ PEM = "-----BEGIN " + "RSA PRIVATE KEY-----\nMIIEowIBAAK\nAQEA\n-----END RSA PRI
         ("fe80::1ff:fe23:4567:890a, ok", "[IP_ADDRESS], ok"),
         ("127.0.0.1, ::1, 0.0.0.0, 1.2.3, 999.1.1.1, 1.2.3.4.5, 12:30:45", None),
         ("std::vector<int> a::b", None),
+        ("Boston, MA 02110-1301, USA; clause 252.227-7013", None),
     ],
 )
 def test_personal_data_is_found_by_its_shape(text: str, redacted: str | None):
@@ -77,6 +78,10 @@ def test_personal_data_is_found_by_its_shape(text: str, redacted: str | None):
         ("key: 123456789012345678", None),
         ("the key is responsibility and token economy", None),
         ("https://example.com:8080/@user", None),
+        ("public_key: X25519PublicKey, key = ed25519.Ed25519PrivateKey.from_bytes", None),
+        ("private_key = ed25519.Ed25519PrivateKey.from_private_bytes(x)", None),
+        ("':authority': 'localhost:8000'", None),
+        ("keys = V2_RENAMED_KEYS.keys()", None),
         ("sk-learn, eyJhbGc, AKIA, ghp_short", None),
     ],
 )
