@@ -1,14 +1,16 @@
 """Images and files from disk, over the board."""
 
+import base64
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
-from flock import File, FileLimits, Flock, Image, ImageLimits
+from flock import File, FileLimits, Flock, Image, ImageLimits, PublishError, flock_type
 from tests.unit.core.media.pictures import exif, picture
 
 
+@flock_type(name="MediaFilesScan")
 class Scan(BaseModel):
     picture: Image
     report: File
@@ -41,6 +43,21 @@ async def test_media_come_from_disk_and_go_over_the_board(tmp_path: Path):
     assert kept == scan
     assert copy.report == scan.report
     assert (copy.picture.width, copy.picture.height) == (5, 10)
+
+
+async def test_a_dict_from_outside_makes_clean_media_or_is_refused():
+    flock = Flock()
+    url = f"data:image/png;base64,{base64.b64encode(picture('image/jpeg', exif=exif(6))).decode()}"
+    report = {"name": "../a.md", "text": "# A"}
+    async with flock:
+        artifact = await flock.publish({"type": "MediaFilesScan", "picture": url, "report": report})
+        with pytest.raises(PublishError, match="no image that can be used"):
+            await flock.publish({"type": "MediaFilesScan", "picture": url[:-400], "report": report})
+        assert len(await flock.store.list()) == 1
+    scan = artifact.as_model(Scan)
+    assert (scan.picture.width, scan.picture.height) == (20, 40)
+    assert b"taken at home" not in scan.picture.bytes
+    assert scan.report.name == "a.md"
 
 
 def test_no_more_is_read_than_may_be(tmp_path: Path):

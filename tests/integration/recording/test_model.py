@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from flock import DeclarationError, EngineError, Image
 from flock.core.usage import Usage
-from flock.engines.chat import ChatAnswer, ChatRequest, ToolRequest
+from flock.engines.chat import ChatAnswer, ChatModel, ChatRequest, ToolRequest
 from flock.errors import ContextOverflow, ModelRefused, RateLimited
 from flock.testing import Cassette, NotRecorded, RecordedModel
 from tests.unit.core.media.pictures import picture
@@ -83,7 +83,7 @@ async def test_it_is_recorded_once_and_replayed_from_then_on(tmp_path: Path):
 async def test_without_a_model_it_is_the_one_that_was_recorded(tmp_path: Path):
     path = tmp_path / "answers.jsonl"
     await RecordedModel(Parrot(), path).chat(ask())
-    replayed = RecordedModel(None, path, mode="replay")
+    replayed: ChatModel = RecordedModel(None, path, mode="replay")
     assert (await replayed.chat(ask())).text == "1: hello"
     assert (replayed.name, replayed.calls_tools, replayed.keeps_schema, replayed.takes_images) == (
         "test/parrot",
@@ -91,8 +91,8 @@ async def test_without_a_model_it_is_the_one_that_was_recorded(tmp_path: Path):
         False,
         True,
     )
-    assert replayed.price(1000, 500) == pytest.approx(0.006)
     await replayed.aclose()
+    assert RecordedModel(None, path).price(1000, 500) == pytest.approx(0.006)
 
 
 async def test_a_model_without_prices_has_none_in_a_replay(tmp_path: Path):

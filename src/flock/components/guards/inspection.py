@@ -25,7 +25,7 @@ Action = Literal["block", "redact", "annotate"]
 
 ACTIONS: Final = ("block", "redact", "annotate")
 
-LARGE: Final = 64 * 1024
+LARGE: Final = 16 * 1024
 """Bytes of JSON above which an artifact is looked through in a thread."""
 
 
