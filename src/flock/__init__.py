@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from flock.core.filters import FilterConfig
     from flock.core.outputs import OutputGroup, OutputSpec
     from flock.core.retry import Backoff
+    from flock.core.semantic import Embedder, SemanticMatch
     from flock.core.subscription import BatchSpec, JoinSpec, Subscription
     from flock.core.system import GroupExpired, WorkflowError
     from flock.core.types import flock_type, upcasts
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     )
     from flock.engines.base import EngineComponent
     from flock.engines.dspy import DSPyEngine
+    from flock.engines.semantic import OnnxEmbedder
     from flock.errors import (
         DeclarationError,
         EngineError,
@@ -114,6 +116,7 @@ __all__ = [
     "DeadLettered",
     "DeclarationError",
     "DeliveryWaiting",
+    "Embedder",
     "EngineComponent",
     "EngineError",
     "EvalInputs",
@@ -135,6 +138,7 @@ __all__ = [
     "NotFound",
     "NotIdle",
     "NotYetAvailable",
+    "OnnxEmbedder",
     "OrchestratorComponent",
     "OutputContractError",
     "OutputGroup",
@@ -153,6 +157,7 @@ __all__ = [
     "RunTimeout",
     "ScheduleDecision",
     "SchemaTooNew",
+    "SemanticMatch",
     "StoreError",
     "StoreLocked",
     "Subscription",
@@ -195,6 +200,7 @@ _MODULES = {
         "OutputSpec",
     ),
     "flock.core.retry": ("Backoff",),
+    "flock.core.semantic": ("Embedder", "SemanticMatch"),
     "flock.core.subscription": (
         "BatchSpec",
         "JoinSpec",
@@ -219,6 +225,7 @@ _MODULES = {
     ),
     "flock.engines.base": ("EngineComponent",),
     "flock.engines.dspy": ("DSPyEngine",),
+    "flock.engines.semantic": ("OnnxEmbedder",),
     "flock.errors": (
         "DeclarationError",
         "EngineError",

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from flock.core.agent import Agent
 from flock.core.retry import Backoff, RetryOn, retry_policy
+from flock.core.semantic import SemanticMatch
 from flock.core.settle import settle
 from flock.core.signature import read_signature
 from flock.core.spans import Span, seconds
@@ -38,7 +39,7 @@ class _ConsumesOptions(TypedDict, total=False):
     mode: Mode
     priority: int
     activation: object
-    semantic_match: object
+    semantic_match: str | SemanticMatch | Sequence[str | SemanticMatch] | None
 
 
 class _PublishesOptions(TypedDict, total=False):
@@ -133,7 +134,7 @@ class AgentBuilder:
         mode: Mode = "both",
         priority: int = 0,
         activation: object = None,
-        semantic_match: object = None,
+        semantic_match: str | SemanticMatch | Sequence[str | SemanticMatch] | None = None,
     ) -> Self:
         """Start the agent on these types: all of them in one call, any of several calls.
 
@@ -150,13 +151,13 @@ class AgentBuilder:
                 and `invoke` only; `"both"`.
             priority: Higher runs first when both are ready.
             activation: Comes with a later version.
-            semantic_match: Comes with a later version.
+            semantic_match: What the text of each artifact must be about: a query such as
+                `"urgent billing problem"`, a `SemanticMatch`, or several, all of which must
+                hold. Asked last. Needs the board's embedder, or the extra `semantic`.
         """
         word = self._word("consumes")
         if activation is not None:
             word.later("activation=")
-        if semantic_match is not None:
-            word.later("semantic_match=")
         entries = word.entries(types)
         word.mode(mode, priority)
         word.gates(entries, join, batch)
@@ -174,6 +175,7 @@ class AgentBuilder:
                 batch=batch,
                 mode=mode,
                 priority=priority,
+                semantic=word.semantic(semantic_match, entries),
             )
         )
         return self._done()

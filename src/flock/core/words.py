@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from flock.core.artifacts import is_visibility
 from flock.core.outputs import OutputGroup, OutputSpec, Predicate, fan_out_range
+from flock.core.semantic import SemanticMatch, semantic_criteria
 from flock.core.subscription import MODES, BatchSpec, JoinSpec
 from flock.core.types import TypeEntry, registry
 from flock.core.visibility import as_public
@@ -129,6 +130,13 @@ class Word:
                 wanted = "1" if count == 1 else f"1 or {count}"
                 self.refuse(f"a where of {arity} arguments; {wanted} would fit the types")
         return tuple(each), tuple(group)
+
+    def semantic(self, given: object, entries: Sequence[TypeEntry]) -> tuple[SemanticMatch, ...]:
+        """Return what the text of each artifact must be about."""
+        try:
+            return semantic_criteria(given, entries)
+        except DeclarationError as error:
+            self.refuse(f"semantic_match: {error}")
 
     # --- publishes ---
 

@@ -16,6 +16,7 @@ from flock.core.artifacts import EXTERNAL, Artifact
 from flock.core.builder import AgentBuilder, settle
 from flock.core.context import ContextProvider
 from flock.core.lifecycle import Engine
+from flock.core.semantic import Embedder
 from flock.core.spans import Span, seconds
 from flock.core.visibility import Visibility
 from flock.engines.dspy import OFFLINE_MODEL, DSPyEngine
@@ -66,6 +67,8 @@ class Flock:
             beside the agents' own unless said.
         max_pending: How much work may be open before publishing from outside waits.
         context_provider: Chooses the history that agents get.
+        embedder: Compares texts for `semantic_match=`; unless said a small English model in the
+            process, of the extra `semantic`. It is yours to close.
         clock: The board's time; the system's unless said.
         no_output: Whether the board keeps quiet on the console.
 
@@ -83,6 +86,7 @@ class Flock:
         max_concurrency: int | None = None,
         max_pending: int | None = None,
         context_provider: ContextProvider | None = None,
+        embedder: Embedder | None = None,
         clock: Clock | None = None,
         no_output: bool = False,
     ) -> None:
@@ -99,6 +103,7 @@ class Flock:
             (store, "store", "a store object", hasattr(store, "commit") or isinstance(store, str)),
             (clock, "clock", "a Clock", hasattr(clock, "call_at")),
             (context_provider, "context_provider", "an async callable", callable(context_provider)),
+            (embedder, "embedder", "an Embedder", callable(getattr(embedder, "embed", None))),
         ):
             if given is not None and (isinstance(given, type) or not is_right):
                 msg = f"{what} takes {kind}, not {given!r}"
@@ -124,6 +129,7 @@ class Flock:
             context_provider=context_provider or default_provider,
             max_depth=max_agent_iterations,
             max_concurrency=max_concurrency,
+            embedder=embedder,
         )
         self._opening = Opening(self._parts, self._agents, self._settle, self)
         self._calls = Calls(self._parts, self)
@@ -227,7 +233,9 @@ class Flock:
         for agent in self._agents.values():
             settle(agent)
             agent.resolve()
-        self._publisher.matcher = Matcher(self._agents.values())
+        matcher = Matcher(self._agents.values())
+        self._parts.embeddings.declare(matcher.semantic)
+        self._publisher.matcher = matcher
 
     def _make_engine(self, agent: Agent) -> Engine:
         if agent.function is not None:

@@ -123,7 +123,9 @@ class Opening:
         steps.callback(self._closed)
         steps.push_async_callback(self._parts.store.close)
         steps.callback(self._parts.threads.close)
+        steps.push_async_callback(self._parts.embeddings.close)
         steps.push_async_callback(self._parts.lifecycle.shutdown)
+        steps.callback(self._parts.embeddings.stop)
 
     def _closed(self) -> None:
         self.state, self.loop, self._done = "closed", None, None
@@ -139,6 +141,7 @@ class Opening:
         parts.idle.clear(parts.clock.time())
         parts.events.bind(loop)
         parts.threads.open()
+        parts.embeddings.open()
         await parts.store.open()
         await parts.lifecycle.start()
         parts.scheduler.start()

@@ -11,6 +11,7 @@ from flock.engines.threads import ThreadPool
 from flock.orchestrator import inside
 from flock.orchestrator.attempts import Attempts
 from flock.orchestrator.component_runner import ComponentRunner
+from flock.orchestrator.embeddings import Embeddings
 from flock.orchestrator.events import BoardIdle, EventBus, WorkflowIdle
 from flock.orchestrator.gathering import Gathering
 from flock.orchestrator.history import load_history
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from flock.core.agent import Agent
     from flock.core.artifacts import Artifact
     from flock.core.context import ContextProvider
+    from flock.core.semantic import Embedder
     from flock.orchestrator.job import Job
     from flock.store.protocol import BlackboardStore
 
@@ -42,6 +44,7 @@ class Parts:
         lifecycle: Background tasks and deadlines.
         idle: What is open.
         signal: Who waits for the board to become idle.
+        embeddings: What texts are about.
         publisher: Objects to artifacts, artifacts to commits.
         router: Deliveries to gates and runs.
         gathering: What waits before the gates.
@@ -59,6 +62,7 @@ class Parts:
         context_provider: ContextProvider,
         max_depth: int,
         max_concurrency: int | None,
+        embedder: Embedder | None,
     ) -> None:
         self._orchestrator = orchestrator
         self._context_provider = context_provider
@@ -77,8 +81,15 @@ class Parts:
             self.lifecycle.spawn,
             self._announce_idle,
         )
+        self.embeddings = Embeddings(embedder, self.lifecycle.spawn, clock.working)
         self.publisher = Publisher(
-            store, clock, self.components, self.events, orchestrator, Matcher(())
+            store,
+            clock,
+            self.components,
+            self.events,
+            orchestrator,
+            Matcher(()),
+            self.embeddings,
         )
         self.outcomes = Outcomes(
             store,
