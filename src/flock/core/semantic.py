@@ -97,18 +97,6 @@ class SemanticMatch:
         paths = None if fields is None else _texts("fields", fields)
         object.__setattr__(self, "fields", paths)
 
-    def check(self, entries: Iterable[TypeEntry]) -> None:
-        """Check that each type has the text that is asked for.
-
-        Raises:
-            DeclarationError: One has not.
-        """
-        for entry in entries:
-            reason = unreadable(entry.cls, self.fields)
-            if reason is not None:
-                msg = f"{entry.name!r} {reason}"
-                raise DeclarationError(msg)
-
 
 def semantic_criteria(given: object, entries: Iterable[TypeEntry]) -> tuple[SemanticMatch, ...]:
     """Return the criteria of a subscription, all of which have to be met.
@@ -132,7 +120,11 @@ def semantic_criteria(given: object, entries: Iterable[TypeEntry]) -> tuple[Sema
             msg = f"takes a query, a SemanticMatch, or several of them, not {one!r}"
             raise DeclarationError(msg)
         criterion = SemanticMatch(one) if isinstance(one, str) else one
-        criterion.check(entries)
+        for entry in entries:
+            reason = unreadable(entry.cls, criterion.fields)
+            if reason is not None:
+                msg = f"{entry.name!r} {reason}"
+                raise DeclarationError(msg)
         found.append(criterion)
     if not found:
         msg = "needs at least one query; leave it out to take every artifact"

@@ -140,32 +140,43 @@ def _cut(text: str) -> tuple[list[str], int]:
 # --- annotations ---
 
 
-def _leaves(annotation: object) -> Iterator[object]:
-    """Yield the types that an annotation is made of, without its containers."""
+def _leaves(annotation: object, *, through_dicts: bool = True) -> Iterator[object]:
+    """Yield the types that an annotation is made of, without its containers.
+
+    Args:
+        annotation: The annotation.
+        through_dicts: Whether to look at the values of dicts, too.
+    """
     origin = get_origin(annotation)
     if origin is None:
         alias = getattr(annotation, "__value__", None)  # `type X = ...`
         if alias is not None:
-            yield from _leaves(alias)
+            yield from _leaves(alias, through_dicts=through_dicts)
         else:
             yield annotation
     elif origin is Annotated:
-        yield from _leaves(get_args(annotation)[0])
+        yield from _leaves(get_args(annotation)[0], through_dicts=through_dicts)
     elif origin is Literal:
         yield from (type(value) for value in get_args(annotation))
     elif hasattr(origin, "__value__"):
         yield Any  # `type X[T] = ...`: what T is put into is not looked up
+    elif _is_dict(origin):
+        if through_dicts:
+            yield from _leaves(get_args(annotation)[-1])
+        else:
+            yield annotation
     else:
-        args: Sequence[object] = get_args(annotation)
-        if isinstance(origin, type) and issubclass(origin, Mapping):
-            args = args[1:]
-        for arg in args:
+        for arg in get_args(annotation):
             if arg is not Ellipsis:
-                yield from _leaves(arg)
+                yield from _leaves(arg, through_dicts=through_dicts)
 
 
 def _is_model(kind: object) -> typing.TypeGuard[type[BaseModel]]:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _is_dict(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Mapping)
 
 
 def _fields(cls: type[BaseModel]) -> dict[str, Any]:
@@ -195,8 +206,10 @@ def _annotations(at: Iterable[object], name: str) -> tuple[list[object], list[st
     """Return what a name leads to from some annotations, and which names there are."""
     found: list[object] = []
     known: list[str] = []
-    for leaf in (leaf for annotation in at for leaf in _leaves(annotation)):
-        if _is_model(leaf):
+    for leaf in (leaf for kind in at for leaf in _leaves(kind, through_dicts=False)):
+        if _is_dict(get_origin(leaf)):
+            found.append(get_args(leaf)[-1])  # any key may be there
+        elif _is_model(leaf):
             fields = _fields(leaf)
             known.extend(map(repr, fields))
             if name in fields:
