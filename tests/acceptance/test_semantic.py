@@ -61,7 +61,7 @@ async def test_an_agent_is_started_by_texts_about_its_query() -> None:
         lambda ticket: seen.append(ticket.text)
     )
     await published(flock, "billing", "login", "a billing and login thing", "nothing", "billing !")
-    assert seen == ["billing", "a billing and login thing", "billing !"]
+    assert sorted(seen) == ["a billing and login thing", "billing", "billing !"]
 
 
 async def test_the_threshold_decides_how_near_is_near_enough() -> None:
@@ -102,7 +102,7 @@ async def test_several_subscriptions_are_any_of_them_each_with_its_threshold() -
         .calls(lambda ticket: seen.append(ticket.text))
     )
     await published(flock, "x", "y", "x y", "x x x y")
-    assert seen == ["x", "y", "x y"]  # each once
+    assert sorted(seen) == ["x", "x y", "y"]  # each once
 
 
 async def test_named_fields_alone_are_compared() -> None:
@@ -248,8 +248,8 @@ async def test_joins_and_batches_gather_only_what_matches() -> None:
         await flock.publish_many([Ticket(text=f"{word} {n}") for n in (1, 2, 3) for word in "xy"])
         await flock.publish_many([Reply(text=f"x {n}") for n in (3, 1)])
         await flock.run_until_idle()
-    assert joined == [("x 3", "x 3"), ("x 1", "x 1")]
-    assert batches == [["x 1", "x 2"], ["x 3"]]
+    assert sorted(joined) == [("x 1", "x 1"), ("x 3", "x 3")]
+    assert sorted(batches) == [["x 1", "x 2"], ["x 3"]]
 
 
 # --- declaring ---
@@ -386,17 +386,13 @@ async def test_a_publish_that_waits_for_the_embedder_can_be_cancelled() -> None:
 
 async def test_a_run_that_waits_for_the_embedder_times_out() -> None:
     embedder = Hanging("x")
-    clock = ManualClock()
-    flock = Flock(embedder=embedder, clock=clock)
+    flock = Flock(embedder=embedder)
     flock.agent("reader").consumes(Ticket, semantic_match="x").calls(lambda _: None)
-    flock.agent("writer").consumes(Reply).publishes(Ticket).timeout(10).calls(
+    flock.agent("writer").consumes(Reply).publishes(Ticket).timeout(0.01).calls(
         lambda reply: Ticket(text=reply.text)
     )
     async with flock:
         await flock.publish(Reply(text="x"))
-        await embedder.is_asked.wait()
-        clock._now += 10  # by hand: `advance` would wait for the embedder
-        flock._parts.lifecycle.timers.wake()
         report = await flock.run_until_idle()
         assert report.failed == 1
         [letter] = await flock.dead_letters()

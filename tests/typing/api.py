@@ -24,8 +24,10 @@ from flock import (
     Flock,
     IdleReport,
     JoinSpec,
+    OnnxEmbedder,
     OutputGroup,
     PrivateVisibility,
+    SemanticMatch,
     flock_type,
     upcasts,
 )
@@ -49,6 +51,8 @@ class Receipt(BaseModel):
 
 
 flock = Flock("test")
+Flock(embedder=OnnxEmbedder())
+Flock(embedder=ScriptedEngine(answers=[]))  # pyright: ignore[reportArgumentType]
 agent = flock.agent("shop")
 assert_type(agent, AgentBuilder)
 assert_type(Order, type[Order])
@@ -92,6 +96,10 @@ agent.consumes(Order, Payment, Receipt)
 agent.consumes("Order", from_agents="till", tags=["new"], mode="events", priority=3)
 agent.consumes(Order, Payment, join=JoinSpec(by=lambda it: it.customer, within=timedelta(hours=1)))
 agent.consumes(Order, batch=BatchSpec(size=3, timeout=5.0))
+agent.consumes(Order, where=lambda o: o.total > 100, semantic_match="urgent")
+agent.consumes(Order, Payment, semantic_match=["urgent", SemanticMatch("billing", 0.5)])
+agent.consumes(Order, semantic_match=SemanticMatch(["a", "b"], fields="customer"))
+agent.consumes(Order, semantic_match=3)  # pyright: ignore[reportArgumentType, reportCallIssue]
 agent.consumes(Order, mode="sometimes")  # pyright: ignore[reportArgumentType, reportCallIssue]
 agent.consumes(int)  # pyright: ignore[reportArgumentType, reportCallIssue]
 agent.consumes(Order, batch=3)  # pyright: ignore[reportArgumentType, reportCallIssue]
