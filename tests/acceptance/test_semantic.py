@@ -212,6 +212,21 @@ async def test_calling_an_agent_directly_asks_nothing() -> None:
     assert embedder.calls == []
 
 
+async def test_an_artifact_that_is_published_twice_at_once_is_there_once() -> None:
+    seen: list[str] = []
+    flock = Flock(embedder=WordCounts("x"))
+    flock.agent("reader").consumes(Ticket, semantic_match="x").calls(
+        lambda ticket: seen.append(ticket.text)
+    )
+    artifact = Artifact.of(Ticket(text="x"))
+    async with flock:
+        first, second = await asyncio.gather(flock.publish(artifact), flock.publish(artifact))
+        await flock.run_until_idle()
+        assert await flock.store.list() == [first]
+    assert first == second
+    assert seen == ["x"]
+
+
 # --- gates ---
 
 

@@ -27,6 +27,7 @@ from flock.errors import (
     NotIdle,
     NotYetAvailable,
     PublishError,
+    StoreError,
 )
 from flock.orchestrator import inside
 from flock.orchestrator.calls import Calls
@@ -304,6 +305,11 @@ class Flock:
         self._idle.reserved += 1
         try:
             await self._publisher.commit(stored, deliver=schedule_immediately)
+        except StoreError:
+            known = await self.store.get(obj.id) if isinstance(obj, Artifact) else None
+            if known is None:
+                raise
+            return known  # it was published a second time while a hook or the embedder worked
         finally:
             self._idle.reserved -= 1
         return stored[0]

@@ -177,12 +177,12 @@ class Publisher:
             starting = await self._accept(artifacts)
         opened: list[Delivery] = []
         if deliver:
-            if self.matcher.semantic:
-                await self._weigh(starting, opened, without)
+            matcher = self.matcher
+            if matcher.semantic:
+                await self._weigh(matcher, starting, opened, without)
             else:
-                match = self.matcher.match
                 for artifact in starting:
-                    match(artifact, opened, without)
+                    matcher.match(artifact, opened, without)
         commit = Commit(artifacts, opened, closed, run, self._now(), buried)
         try:
             await self._store.commit(commit)
@@ -198,7 +198,11 @@ class Publisher:
                     self.route(opened)
 
     async def _weigh(
-        self, artifacts: Sequence[Artifact], opened: list[Delivery], without: str | None
+        self,
+        matcher: Matcher,
+        artifacts: Sequence[Artifact],
+        opened: list[Delivery],
+        without: str | None,
     ) -> None:
         """Find who is to get artifacts, where some ask what they are about.
 
@@ -207,7 +211,6 @@ class Publisher:
         Raises:
             PublishError: The embedder failed, or the board was closed meanwhile.
         """
-        matcher = self.matcher
         found: list[list[Delivery]] = []
         sifted: list[list[Candidate]] = []
         undecided: list[list[Delivery]] = []
