@@ -48,6 +48,7 @@ class _Request:
         missing: Those that were not looked at yet, the next one last.
         part: Those that the next batch asks for.
         found: The vectors of those that are known.
+        is_alone: Whether it shares no batch, since one that it was in failed.
         done: Set when nothing is missing; cancelled when nobody waits any more.
     """
 
@@ -55,6 +56,7 @@ class _Request:
         self.missing = list(dict.fromkeys(texts))[::-1]
         self.part: list[str] = []
         self.found: dict[str, _Vector] = {}
+        self.is_alone = False
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def fail(self, error: Exception) -> None:
@@ -126,6 +128,7 @@ class Embeddings:
     async def close(self) -> None:
         """Forget the vectors, and let the default embedder's model go."""
         self._known.clear()
+        self._length = None
         if self._own is not None:
             await self._own.close()
 
@@ -230,14 +233,14 @@ class Embeddings:
         """Take those who have waited longest, for as many texts as go into one call."""
         batch: list[_Request] = []
         room = MAX_BATCH
-        while self._waiting and room:
+        while self._waiting and room and not (batch and self._waiting[0].is_alone):
             request = self._waiting.popleft()
             if request.done.done():
                 continue
             self._look_at(request, room)  # again: somebody else may have asked meanwhile
             if request.part:
                 batch.append(request)
-                room -= len(request.part)
+                room = 0 if request.is_alone else room - len(request.part)
             else:
                 request.done.set_result(None)
         return batch
@@ -258,21 +261,17 @@ class Embeddings:
     async def _answer(self, batch: Sequence[_Request]) -> None:
         """Ask the embedder for a batch, and tell those who wait for it."""
         failure = await self._ask(batch)
+        waiting = [request for request in batch if not request.done.done()]
         if failure is not None and len(batch) > 1:  # one's text fails nobody else
-            for request in batch:
-                if not request.done.done():
-                    self._tell([request], await self._ask([request]))
-        else:
-            self._tell(batch, failure)
-
-    def _tell(self, batch: Sequence[_Request], failure: Exception | None) -> None:
-        for request in batch:
-            if request.done.done():
-                continue
+            for request in reversed(waiting):
+                request.missing.extend(reversed(request.part))
+                request.is_alone = True
+                self._waiting.appendleft(request)
+            return
+        for request in waiting:
             if failure is not None:
                 request.fail(failure)
-                continue
-            if request.missing:
+            elif request.missing:
                 self._waiting.append(request)  # the rest, after those who came meanwhile
             else:
                 request.done.set_result(None)

@@ -212,6 +212,30 @@ async def test_a_text_that_the_embedder_cannot_take_fails_nobody_else() -> None:
     assert len(embedder.calls) == 4
 
 
+async def test_a_text_that_hangs_after_a_failure_holds_up_only_who_waits_for_it() -> None:
+    class Odd(Hanging):
+        async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+            if texts == ["odd"]:
+                return await super().embed(texts)  # hangs
+            if "odd" in texts:
+                raise ValueError("too odd")
+            return await WordCounts.embed(self, texts)
+
+    embedder = Odd("x")
+    async with serving(embedder) as embeddings:
+        odd, *others = [
+            asyncio.create_task(embeddings.vectors([text])) for text in ("odd", "x", "y")
+        ]
+        await embedder.is_asked.wait()
+        late = asyncio.create_task(embeddings.vectors(["late"]))
+        await turns()
+        assert not any(task.done() for task in (*others, late))
+        odd.cancel()
+        assert [list(await task) for task in (*others, late)] == [["x"], ["y"], ["late"]]
+    assert embedder.cancelled == 1
+    assert embedder.calls == [["x"], ["y"], ["late"]]
+
+
 WRONG: list[tuple[Any, str]] = [
     ([[1.0]], "returned 1 vectors for 2 texts"),
     ([[1.0], [1.0], [1.0]], "returned 3 vectors for 2 texts"),
