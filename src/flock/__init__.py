@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from flock.core.artifacts import Artifact
     from flock.core.builder import AgentBuilder
     from flock.core.context import Context, ContextProvider, ContextRequest, EvalInputs, EvalResult
+    from flock.core.deltas import ToolCalled
     from flock.core.filters import FilterConfig
     from flock.core.outputs import OutputGroup, OutputSpec
     from flock.core.retry import Backoff
     from flock.core.subscription import BatchSpec, JoinSpec, Subscription
     from flock.core.system import GroupExpired, WorkflowError
+    from flock.core.tool import Tool, ToolAnswer, ToolImage, ToolResource
     from flock.core.types import flock_type, upcasts
     from flock.core.visibility import (
         AfterVisibility,
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
         RunError,
         RunTimeout,
         SchemaTooNew,
+        ServerUnavailable,
         StoreError,
         StoreLocked,
         TypeRegistryError,
@@ -86,6 +89,9 @@ if TYPE_CHECKING:
         ConsumptionRecord,
         DeadLetter,
     )
+    from flock.tools.box import ToolBox, toolbox_of
+    from flock.tools.function import FunctionTool, flock_tool
+    from flock.tools.mcp.server import MCPServer
 
 __version__ = "0.1.0"
 
@@ -124,6 +130,7 @@ __all__ = [
     "FilterConfig",
     "Flock",
     "FlockError",
+    "FunctionTool",
     "GroupExpired",
     "GroupSkipped",
     "IdleReport",
@@ -132,6 +139,7 @@ __all__ = [
     "JoinSpec",
     "LabelledVisibility",
     "LoopLimitExceeded",
+    "MCPServer",
     "NotFound",
     "NotIdle",
     "NotYetAvailable",
@@ -153,18 +161,27 @@ __all__ = [
     "RunTimeout",
     "ScheduleDecision",
     "SchemaTooNew",
+    "ServerUnavailable",
     "StoreError",
     "StoreLocked",
     "Subscription",
     "SystemClock",
     "TenantVisibility",
+    "Tool",
+    "ToolAnswer",
+    "ToolBox",
+    "ToolCalled",
+    "ToolImage",
+    "ToolResource",
     "TypeRegistryError",
     "UpcastError",
     "Visibility",
     "WorkflowError",
     "WorkflowIdle",
     "WorkflowStatus",
+    "flock_tool",
     "flock_type",
+    "toolbox_of",
     "upcasts",
 ]
 
@@ -189,6 +206,7 @@ _MODULES = {
         "EvalInputs",
         "EvalResult",
     ),
+    "flock.core.deltas": ("ToolCalled",),
     "flock.core.filters": ("FilterConfig",),
     "flock.core.outputs": (
         "OutputGroup",
@@ -203,6 +221,12 @@ _MODULES = {
     "flock.core.system": (
         "GroupExpired",
         "WorkflowError",
+    ),
+    "flock.core.tool": (
+        "Tool",
+        "ToolAnswer",
+        "ToolImage",
+        "ToolResource",
     ),
     "flock.core.types": (
         "flock_type",
@@ -232,6 +256,7 @@ _MODULES = {
         "RunError",
         "RunTimeout",
         "SchemaTooNew",
+        "ServerUnavailable",
         "StoreError",
         "StoreLocked",
         "TypeRegistryError",
@@ -267,6 +292,15 @@ _MODULES = {
         "ConsumptionRecord",
         "DeadLetter",
     ),
+    "flock.tools.box": (
+        "ToolBox",
+        "toolbox_of",
+    ),
+    "flock.tools.function": (
+        "FunctionTool",
+        "flock_tool",
+    ),
+    "flock.tools.mcp.server": ("MCPServer",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -67,6 +67,10 @@ class ModelUnavailable(EngineError, ConnectionError):
     """A model could not be reached, or failed on its own side: asking again may help."""
 
 
+class ServerUnavailable(EngineError, ConnectionError):
+    """An MCP server could not be started or reached, or its connection was lost."""
+
+
 class ContextOverflow(EngineError):
     """A prompt is longer than the model can read."""
 

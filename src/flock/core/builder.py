@@ -21,6 +21,7 @@ from flock.core.words import Validation, Where, Word
 if TYPE_CHECKING:
     from flock.core.context import ContextProvider, EvalResult
     from flock.core.lifecycle import Engine, RunHooks
+    from flock.core.tool import Approve, Tool, ToolMaker
 
 __all__ = ["AgentBuilder", "settle"]
 
@@ -56,9 +57,10 @@ class AgentBuilder:
     given contradicts itself.
     """
 
-    def __init__(self, agent: Agent, changed: Callable[[], None]) -> None:
+    def __init__(self, agent: Agent, changed: Callable[[], None], make: ToolMaker) -> None:
         self.agent = agent
         self._changed = changed
+        self._make = make
 
     @property
     def name(self) -> str:
@@ -288,6 +290,67 @@ class AgentBuilder:
         self.agent.context_provider = provider
         return self._done()
 
+    def with_tools(
+        self,
+        tools: Iterable[Tool | Callable[..., object]],
+        *,
+        max_calls: int | None = None,
+        approve: Approve | None = None,
+        timeout: Span | None = None,
+    ) -> Self:
+        """Give the agent's model functions to call; those of several calls add up.
+
+        Args:
+            tools: Functions (sync ones run in a thread), methods of an object, and what
+                `flock_tool` made. The model reads name, docstring and annotations.
+            max_calls: How many tools one run may call, those of MCP servers included; 20
+                unless said.
+            approve: Called as `approve(tool, arguments, ctx)` before each call of these tools,
+                sync or async. Only True lets it through; False refuses it, and a text refuses
+                it with that reason. One that raises refuses, too.
+            timeout: How long a call may take, unless the tool says: a `timedelta` or seconds.
+        """
+        word = self._word("with_tools")
+        word.calls_tools(approve, timeout)
+        here = inspect.currentframe()
+        frame = None if here is None else here.f_back
+        made = [
+            word.trying(self._make.tool, tool, approve, timeout, frame)
+            for tool in word.several("tools", tools)
+        ]
+        self.agent.tools = word.distinct((*self.agent.tools, *made))
+        if max_calls is not None:
+            self.agent.max_tool_calls = word.count("max_calls", max_calls)
+        return self._done()
+
+    def with_mcps(
+        self,
+        servers: Iterable[object],
+        *,
+        max_calls: int | None = None,
+        approve: Approve | None = None,
+    ) -> Self:
+        """Give the agent's model the tools of MCP servers; those of several calls add up.
+
+        The agents of a board that name the same server share one connection, which is opened
+        when the first of them runs and closed with the board.
+
+        Args:
+            servers: Each an `MCPServer`.
+            max_calls: As in `with_tools`.
+            approve: As in `with_tools`, for the tools of these servers.
+        """
+        word = self._word("with_mcps")
+        word.calls_tools(approve, None)
+        made = [
+            word.trying(self._make.source, server, approve)
+            for server in word.several("servers", servers)
+        ]
+        self.agent.tool_sources = word.distinct((*self.agent.tool_sources, *made))
+        if max_calls is not None:
+            self.agent.max_tool_calls = word.count("max_calls", max_calls)
+        return self._done()
+
     def best_of(self, n: int, score: Callable[[EvalResult], Any] | None = None) -> Self:
         """Run `n` chains in parallel and keep the answer with the highest score.
 
@@ -394,16 +457,6 @@ class AgentBuilder:
         word.count("n", n)
         word.trying(seconds, per, "per")
         word.later()
-
-    def with_tools(self, tools: Iterable[object]) -> NoReturn:
-        """Give the agent's model functions to call. Comes with a later version."""
-        del tools
-        self._word("with_tools").later()
-
-    def with_mcps(self, servers: object) -> NoReturn:
-        """Give the agent's model MCP servers as tools. Comes with a later version."""
-        del servers
-        self._word("with_mcps").later()
 
     # --- what the words share ---
 

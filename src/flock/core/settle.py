@@ -24,6 +24,12 @@ def settle(agent: Agent) -> None:
     signature = agent.function
     if signature is None or agent.engines:
         return
+    if agent.tools or agent.tool_sources:
+        msg = (
+            f"agent {agent.name!r}, calls: tools are called by a model, and the agent is computed "
+            "by a function; leave out calls(), or with_tools() and with_mcps()"
+        )
+        raise DeclarationError(msg)
     if not agent.subscriptions:
         _consume_annotated(agent, signature)
     if not agent.output_groups:

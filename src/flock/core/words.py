@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast
 
 from flock.core.artifacts import is_visibility
 from flock.core.outputs import OutputGroup, OutputSpec, Predicate, fan_out_range
+from flock.core.spans import seconds
 from flock.core.subscription import MODES, BatchSpec, JoinSpec
 from flock.core.types import TypeEntry, registry
 from flock.core.visibility import as_public
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from flock.core.visibility import Visibility
 
 T = TypeVar("T")
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+N = TypeVar("N", bound=_Named)
 
 Where = Callable[..., object] | Sequence[Callable[..., object]]
 Validation = Callable[[Any], object] | Sequence[tuple[Callable[[Any], object], str]]
@@ -196,6 +205,30 @@ class Word:
         for predicate, _ in pairs:
             self.plain("validate", predicate)
         return tuple(pairs)
+
+    # --- tools ---
+
+    def several(self, option: str, given: object) -> list[object]:
+        """Return what was given in a list."""
+        if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+            self.refuse(f"{option} takes a list, not {given!r}")
+        return list(cast("Iterable[object]", given))
+
+    def calls_tools(self, approve: object, timeout: object) -> None:
+        """Check how tools are called."""
+        if approve is not None and (not callable(approve) or isinstance(approve, type)):
+            self.refuse(f"approve takes a function, not {approve!r}")
+        if timeout is not None:
+            self.trying(seconds, timeout, "timeout")
+
+    def distinct(self, items: tuple[N, ...]) -> tuple[N, ...]:
+        """Return tools or servers of which no two have the same name."""
+        names: set[str] = set()
+        for item in items:
+            if item.name in names:
+                self.refuse(f"two are called {item.name!r}; give one of them another name=")
+            names.add(item.name)
+        return items
 
     # --- functions ---
 

@@ -157,7 +157,7 @@ class Flock:
             raise DeclarationError(msg)
         agent = self._agents[name] = Agent(name, self._make_engine)
         self._unsettle()
-        return AgentBuilder(agent, self._unsettle)
+        return AgentBuilder(agent, self._unsettle, self._parts.workbench)
 
     @property
     def agents(self) -> list[Agent]:

@@ -124,6 +124,7 @@ class Opening:
         steps.push_async_callback(self._parts.store.close)
         steps.callback(self._parts.threads.close)
         steps.push_async_callback(self._parts.lifecycle.shutdown)
+        steps.push_async_callback(self._parts.workbench.close)
 
     def _closed(self) -> None:
         self.state, self.loop, self._done = "closed", None, None
@@ -134,6 +135,7 @@ class Opening:
     async def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         parts = self._parts
         parts.lifecycle.forget()
+        parts.workbench.forget()
         parts.router.clear()
         parts.signal.clear()
         parts.idle.clear(parts.clock.time())

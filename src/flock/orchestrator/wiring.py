@@ -21,6 +21,7 @@ from flock.orchestrator.outcomes import Outcomes
 from flock.orchestrator.publisher import Publisher
 from flock.orchestrator.router import Router
 from flock.orchestrator.scheduler import Scheduler
+from flock.tools.workbench import Workbench
 
 if TYPE_CHECKING:
     from flock.core.agent import Agent
@@ -40,6 +41,7 @@ class Parts:
         events: What happened.
         components: Users' hooks around the board.
         lifecycle: Background tasks and deadlines.
+        workbench: Agents' tools, and the connections to MCP servers.
         idle: What is open.
         signal: Who waits for the board to become idle.
         publisher: Objects to artifacts, artifacts to commits.
@@ -68,6 +70,7 @@ class Parts:
         self.events = EventBus()
         self.components = ComponentRunner()
         self.lifecycle = LifecycleManager(clock)
+        self.workbench = Workbench(self.threads, clock, self.lifecycle.serve)
         self.idle = Idle(self._on_zero, self._on_workflow_zero)
         self.signal = IdleSignal(
             self.idle,

@@ -1,0 +1,319 @@
+"""One live connection to an MCP server, from its opening to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, Final, TextIO, cast
+
+from flock.errors import ServerUnavailable
+from flock.tools.deadline import deadline
+from flock.tools.groups import root_cause
+from flock.tools.mcp.server import HTTPTransport, StdioTransport
+
+if TYPE_CHECKING:
+    import mcp
+    import mcp_types as types
+    from mcp.client import Transport
+
+    from flock.clock import Clock
+    from flock.tools.mcp.server import MCPServer
+
+logger = logging.getLogger(__name__)
+
+_MAX_LINE: Final = 2000
+"""Characters of a line of a server's standard error that are logged."""
+_READ_TIMEOUT: Final = 300.0
+"""Seconds of silence after which an HTTP stream counts as dead, if calls may not take longer."""
+
+
+class Link:
+    """One connection. `run` is the task that opens it, and closes it when it is over.
+
+    The SDK's task groups have to be left in the task that entered them, which is that of
+    `run`; requests are made from any task.
+
+    Attributes:
+        ready: Set when the connection is open; holds the `ServerUnavailable` if it cannot be.
+        is_over: Whether it has ended or is to end.
+        is_suspect: Whether a call was given up, so that the server may hang.
+        is_followed: Whether changes of its tools are announced, so that `tools` can be kept.
+        tools: The server's tools as it last listed them; None if they have to be asked for.
+    """
+
+    def __init__(self, server: MCPServer, clock: Clock) -> None:
+        self._server = server
+        self._clock = clock
+        self._end = asyncio.Event()
+        self._client: mcp.Client | None = None
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ready.add_done_callback(_seen)
+        self.is_suspect = False
+        self.is_followed = False
+        self.tools: dict[str, types.Tool] | None = None
+
+    @property
+    def client(self) -> mcp.Client:
+        """The SDK's client, once the connection is ready."""
+        if self._client is None:
+            msg = f"MCP server {self._server.name!r}: the connection is over"
+            raise ServerUnavailable(msg)
+        return self._client
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended or is to end."""
+        return self._end.is_set()
+
+    def end(self) -> None:
+        """Let it end; a second call does nothing."""
+        self._end.set()
+
+    async def run(self) -> None:
+        """Open it, keep it until its end, and close it; a process that was started has ended then.
+
+        Never raises but for a cancellation: `ready` says why it cannot be opened, and what ends
+        it later is logged.
+        """
+        server = self._server
+        try:
+            async with AsyncExitStack() as stack:
+                scope: asyncio.Timeout | None = None
+                try:
+                    with self._clock.working():
+                        async with deadline(self._clock, server.connect_timeout) as scope:
+                            self._client = await self._open(stack)
+                except TimeoutError as error:
+                    if scope is None or not scope.expired():
+                        raise
+                    msg = (
+                        f"MCP server {server.name!r} ({server.transport}) was not ready within "
+                        f"{server.connect_timeout:g} seconds; see its log, or give it a longer "
+                        "connect_timeout="
+                    )
+                    raise ServerUnavailable(msg) from error
+                self.ready.set_result(None)
+                await self._last()
+        except Exception as error:  # noqa: BLE001 - told to who waits, or logged
+            if not self.ready.done():
+                self.ready.set_exception(_unavailable(server, error))
+            elif not self._end.is_set():
+                logger.warning("MCP server %r was lost: %s", server.name, root_cause(error))
+        finally:
+            self._end.set()
+            self._client = None
+            if not self.ready.done():
+                msg = f"MCP server {server.name!r}: connecting was ended by the board's shutdown"
+                self.ready.set_exception(ServerUnavailable(msg))
+
+    async def _last(self) -> None:
+        """Stay until the end, and follow how the server's tools change."""
+        import anyio
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._follow)
+            await self._end.wait()
+            group.cancel_scope.cancel()
+
+    async def _open(self, stack: AsyncExitStack) -> mcp.Client:
+        import mcp
+        import mcp_types as types
+
+        server = self._server
+
+        async def roots(_: object) -> types.ListRootsResult:
+            return types.ListRootsResult.model_validate(
+                {"roots": [{"uri": root} for root in server.roots]}
+            )
+
+        async def heard(message: object) -> None:
+            if isinstance(message, types.ToolListChangedNotification):
+                self.tools = None
+            elif isinstance(message, Exception):
+                logger.warning("MCP server %r wrote what is no message", server.name)
+
+        options: dict[str, Any] = {"list_roots_callback": roots} if server.roots else {}
+        client = mcp.Client(
+            await self._transport(stack),
+            message_handler=heard,
+            client_info=types.Implementation(name="flock", version=_version()),
+            cache=None,
+            **options,
+        )
+        return await stack.enter_async_context(client)
+
+    async def _transport(self, stack: AsyncExitStack) -> Transport:
+        transport = self._server.transport
+        if isinstance(transport, HTTPTransport):
+            return self._watched(await self._http(stack, transport))
+        return self._watched(await self._stdio(stack, transport))
+
+    async def _http(self, stack: AsyncExitStack, transport: HTTPTransport) -> Transport:
+        import httpx2
+        from mcp.client.streamable_http import streamable_http_client
+        from mcp.shared._httpx_utils import create_mcp_http_client
+
+        silence = max(_READ_TIMEOUT, self._server.timeout + 30.0)
+        headers = {name: value.get_secret_value() for name, value in transport.headers.items()}
+        client = await stack.enter_async_context(
+            create_mcp_http_client(headers, httpx2.Timeout(30.0, read=silence))
+        )
+        return cast("Transport", streamable_http_client(transport.url, http_client=client))
+
+    async def _stdio(self, stack: AsyncExitStack, transport: StdioTransport) -> Transport:
+        from mcp.client.stdio import StdioServerParameters, stdio_client
+
+        parameters = StdioServerParameters(
+            command=transport.command,
+            args=list(transport.args),
+            env={name: value.get_secret_value() for name, value in transport.env.items()},
+            cwd=transport.cwd,
+        )
+        logged = stack.enter_context(_log_of(self._server.name))
+        return cast("Transport", stdio_client(parameters, errlog=logged))
+
+    @asynccontextmanager
+    async def _watched(self, transport: Transport) -> AsyncGenerator[Any]:
+        """Note when the server closes its end, which the SDK only tells to those who ask then."""
+        async with transport as (read, write):
+            yield _Watched(read, self._hung_up), write
+
+    def _hung_up(self) -> None:
+        if not self._end.is_set():
+            logger.warning("MCP server %r has closed the connection", self._server.name)
+            self._end.set()
+
+    async def _follow(self) -> None:
+        """Learn when the server's tools change.
+
+        Up to 2025-11-25 a server announces it by itself; since 2026-07-28 it is asked to.
+        """
+        from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
+        from mcp.shared.exceptions import MCPError
+
+        client = self.client
+        capability = client.server_capabilities.tools
+        if capability is None or not capability.list_changed:
+            self.is_followed = True  # none will come, or one that was not promised
+            return
+        try:
+            async with client.listen(tools_list_changed=True) as changes:
+                self.is_followed = True
+                self.tools = None
+                async for _ in changes:
+                    self.tools = None
+        except ListenNotSupportedError:
+            self.is_followed = True
+            return
+        except (SubscriptionLost, MCPError, TimeoutError) as error:
+            logger.info("MCP server %r no longer tells of changes: %s", self._server.name, error)
+        self.is_followed = False
+
+
+class _Watched:
+    """A stream of messages that tells when it has ended."""
+
+    def __init__(self, stream: Any, on_end: Any) -> None:  # noqa: ANN401 - the SDK's streams
+        self._stream = stream
+        self._on_end = on_end
+
+    @property
+    def last_context(self) -> object:
+        return getattr(self._stream, "last_context", None)
+
+    async def receive(self) -> Any:  # noqa: ANN401
+        return await self._stream.receive()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def __aiter__(self) -> _Watched:
+        return self
+
+    async def __anext__(self) -> Any:  # noqa: ANN401
+        try:
+            return await self._stream.__anext__()
+        except StopAsyncIteration:
+            self._on_end()
+            raise
+
+    async def __aenter__(self) -> _Watched:
+        await self._stream.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> bool | None:
+        return await self._stream.__aexit__(*exc)
+
+
+@contextmanager
+def _log_of(name: str) -> Generator[TextIO]:
+    """Open a file whose lines go to the log, to be the standard error of a process.
+
+    A thread reads the lines until every process that holds the file has ended.
+    """
+    read_end, write_end = os.pipe()
+
+    def read() -> None:
+        with os.fdopen(read_end, encoding="utf-8", errors="replace") as lines:
+            while line := lines.readline(_MAX_LINE):
+                if text := line.rstrip():
+                    logger.info("MCP server %r: %s", name, text)
+
+    threading.Thread(target=read, name=f"flock log of MCP server {name!r}", daemon=True).start()
+    with os.fdopen(write_end, "w", encoding="utf-8") as file:
+        yield file
+
+
+def _seen(ready: asyncio.Future[None]) -> None:
+    """Mark an error as seen: who waits gets it, and maybe nobody waits any more."""
+    if not ready.cancelled():
+        ready.exception()
+
+
+def _unavailable(server: MCPServer, error: Exception) -> ServerUnavailable:
+    """Return why a server cannot be reached, with the remedy."""
+    cause = root_cause(error)
+    if isinstance(cause, ServerUnavailable):
+        return cause
+    transport = server.transport
+    if isinstance(cause, ImportError):
+        why = f"it needs the MCP SDK ({cause}); pip install 'flock[mcp]'"
+    elif isinstance(transport, HTTPTransport):
+        why = f"no answer from {transport} ({_said(cause)}); check the url, headers, and server"
+    elif (
+        isinstance(cause, FileNotFoundError)
+        and transport.cwd is not None
+        and (not transport.cwd.is_dir())
+    ):
+        why = f"there is no folder {str(transport.cwd)!r}; correct cwd="
+    elif isinstance(cause, FileNotFoundError):
+        why = (
+            f"there is no program {transport.command!r} on PATH; install it, or give command= its "
+            "full path"
+        )
+    elif isinstance(cause, PermissionError):
+        why = f"{transport.command!r} may not be executed; correct its permissions, or command="
+    else:
+        why = (
+            f"{transport.command!r} started, but does not speak MCP ({_said(cause)}); see its log, "
+            "and try the command with its args by hand"
+        )
+    unavailable = ServerUnavailable(f"MCP server {server.name!r} could not be reached: {why}")
+    unavailable.__cause__ = cause
+    return unavailable
+
+
+def _said(cause: BaseException) -> str:
+    return f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
+
+
+def _version() -> str:
+    try:
+        return version("flock")
+    except PackageNotFoundError:  # run from a source tree that nobody installed
+        return "0"
