@@ -155,7 +155,7 @@ class Connection:
         """Ask for all tools; kept until the server says that they have changed."""
         found: dict[str, types.Tool] = {}
         cursor: str | None = None
-        link.tools = found  # an announcement that comes meanwhile sets it to None again
+        before = link.changes
         for _ in range(_MAX_PAGES):
             page = await self._over(link, lambda client, at=cursor: client.list_tools(cursor=at))
             found.update((tool.name, tool) for tool in page.tools)
@@ -163,8 +163,7 @@ class Connection:
             if cursor is None:
                 break
         link.is_suspect = False
-        if not link.is_followed:
-            link.tools = None
+        link.keep(found, before)
         return found
 
     async def _read(self, link: Link, uri: str) -> ToolResource:
@@ -193,7 +192,6 @@ class Connection:
                     async with deadline(self._clock, server.connect_timeout) as scope:
                         return await ask(link)
             except ConnectionLost:
-                link.tools = None
                 if is_last:
                     raise
             except TimeoutError as error:
@@ -208,7 +206,6 @@ class Connection:
                     raise ServerUnavailable(msg) from error
                 logger.warning("%s; connecting anew", msg)
             except MCPError as error:
-                link.tools = None
                 msg = f"MCP server {server.name!r} could not {what}: {error}"
                 raise ServerUnavailable(msg) from error
         raise AssertionError

@@ -42,8 +42,8 @@ class Link:
         ready: Set when the connection is open; holds the `ServerUnavailable` if it cannot be.
         is_over: Whether it has ended or is to end.
         is_suspect: Whether a call was given up, so that the server may hang.
-        is_followed: Whether changes of its tools are announced, so that `tools` can be kept.
-        tools: The server's tools as it last listed them; None if they have to be asked for.
+        is_followed: Whether changes of its tools are announced, so that a list can be kept.
+        changes: How many changes of its tools were announced.
     """
 
     def __init__(self, server: MCPServer, clock: Clock) -> None:
@@ -55,7 +55,9 @@ class Link:
         self.ready.add_done_callback(_seen)
         self.is_suspect = False
         self.is_followed = False
-        self.tools: dict[str, types.Tool] | None = None
+        self.changes = 0
+        self._tools: dict[str, types.Tool] = {}
+        self._tools_at: int | None = None
 
     @property
     def client(self) -> mcp.Client:
@@ -69,6 +71,15 @@ class Link:
     def is_over(self) -> bool:
         """Whether it has ended or is to end."""
         return self._end.is_set()
+
+    @property
+    def tools(self) -> dict[str, types.Tool] | None:
+        """The server's tools; None if they have to be asked for."""
+        return self._tools if self.is_followed and self._tools_at == self.changes else None
+
+    def keep(self, tools: dict[str, types.Tool], at: int) -> None:
+        """Keep the server's tools, which were asked for after so many changes."""
+        self._tools, self._tools_at = tools, at
 
     def end(self) -> None:
         """Let it end; a second call does nothing."""
@@ -133,7 +144,7 @@ class Link:
 
         async def heard(message: object) -> None:
             if isinstance(message, types.ToolListChangedNotification):
-                self.tools = None
+                self.changes += 1
             elif isinstance(message, Exception):
                 logger.warning("MCP server %r wrote what is no message", server.name)
 
@@ -203,10 +214,10 @@ class Link:
             return
         try:
             async with client.listen(tools_list_changed=True) as changes:
+                self.changes += 1  # there may have been one before
                 self.is_followed = True
-                self.tools = None
                 async for _ in changes:
-                    self.tools = None
+                    self.changes += 1
         except ListenNotSupportedError:
             self.is_followed = True
             return

@@ -2,14 +2,23 @@
 
 import asyncio
 import os
+import socket
 import sys
 import time
+from typing import Annotated, Any
 
-from typing import Annotated, Any, NoReturn
-
+import anyio
+import uvicorn
 from mcp.server.mcpserver import Context, Image, ListRoots, MCPServer, Resolve
-from mcp.shared.exceptions import MCPError
-from mcp_types import METHOD_NOT_FOUND, ListRootsResult, RequestParams, ToolAnnotations
+from mcp.server.stdio import stdio_server
+from mcp.shared.message import SessionMessage
+from mcp_types import (
+    METHOD_NOT_FOUND,
+    ErrorData,
+    JSONRPCError,
+    ListRootsResult,
+    ToolAnnotations,
+)
 from pydantic import BaseModel
 
 server = MCPServer("good", log_level="CRITICAL")
@@ -68,6 +77,12 @@ def picture() -> list[str | Image]:
 
 
 @server.tool()
+def header(name: str, ctx: Context) -> str:
+    """Return one header of the request."""
+    return (ctx.headers or {}).get(name, "")
+
+
+@server.tool(annotations=ToolAnnotations(read_only_hint=True))
 def process() -> int:
     """Return the id of the process."""
     return os.getpid()
@@ -142,18 +157,54 @@ def today() -> str:
     return "Buy milk."
 
 
-async def unknown(ctx: Any, params: Any) -> NoReturn:
-    """Know nothing of the protocol of 2026, as servers written before."""
-    raise MCPError(METHOD_NOT_FOUND, "Method not found")
+async def serve_as_before() -> None:
+    """Speak over the standard streams, and know nothing of the protocol of 2026."""
+    lowlevel = server._lowlevel_server
+    send, receive = anyio.create_memory_object_stream[SessionMessage | Exception](16)
+    async with stdio_server() as (read, write), anyio.create_task_group() as group:
+
+        async def pass_on() -> None:
+            async with send:
+                async for item in read:
+                    message = getattr(item, "message", None)
+                    if getattr(message, "method", None) == "server/discover":
+                        error = ErrorData(code=METHOD_NOT_FOUND, message="Method not found")
+                        answer = JSONRPCError(jsonrpc="2.0", id=message.id, error=error)
+                        await write.send(SessionMessage(answer))
+                    else:
+                        await send.send(item)
+
+        group.start_soon(pass_on)
+        await lowlevel.run(receive, write, lowlevel.create_initialization_options())
+
+
+def app_as_before(app: Any) -> Any:
+    """Wrap an application so that it knows nothing of the protocol of 2026."""
+
+    async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+        if dict(scope.get("headers", ())).get(b"mcp-protocol-version") == b"2026-07-28":
+            await send({"type": "http.response.start", "status": 404, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            await app(scope, receive, send)
+
+    return wrapped
 
 
 if __name__ == "__main__":
-    if "legacy" in sys.argv:
-        server._lowlevel_server.add_request_handler("server/discover", RequestParams, unknown)
     if "garbage" in sys.argv:
         sys.stdout.write("Welcome!\n{not json\n\x00\x01\n")
         sys.stdout.flush()
-    if sys.argv[1:2] == ["http"]:
-        server.run("streamable-http", port=int(sys.argv[2]))
+    if "http" in sys.argv:
+        listening = socket.create_server(("127.0.0.1", int(sys.argv[-1])))
+        sys.stdout.write(f"{listening.getsockname()[1]}\n")
+        sys.stdout.flush()
+        app = server.streamable_http_app()
+        config = uvicorn.Config(
+            app_as_before(app) if "legacy" in sys.argv else app, log_level="critical"
+        )
+        uvicorn.Server(config).run([listening])
+    elif "legacy" in sys.argv:
+        anyio.run(serve_as_before)
     else:
         server.run("stdio")
