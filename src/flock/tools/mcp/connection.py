@@ -62,6 +62,7 @@ class Connection:
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: asyncio.Future[Link] | None = None
         self._opener: asyncio.Task[None] | None = None
+        self._check: asyncio.Task[None] | None = None
         self._is_closed = False
 
     async def tools(self) -> dict[str, types.Tool]:
@@ -70,8 +71,9 @@ class Connection:
         Raises:
             ServerUnavailable: The server cannot be reached, or does not say.
         """
-        link = await self._linked()
-        tools = link.tools
+        if self._check is not None:
+            await asyncio.wait([self._check])
+        tools = (await self._linked()).tools
         if tools is None:
             tools = await self._asking(self._list, "list its tools")
         return {name: tool for name, tool in tools.items() if self.server.allows(name)}
@@ -106,12 +108,8 @@ class Connection:
         if not self.server.allows(name):
             msg = f"MCP server {self.server.name!r} does not offer the tool {name!r} here"
             raise PermissionError(msg)
-        link = await self._linked()
-        if link.is_suspect:
-            await self._asking(self._list, "answer")
-            link = await self._linked()
         try:
-            return await self._called(link, name, arguments)
+            return await self._called(await self._linked(), name, arguments)
         except ConnectionLost:
             if not is_repeatable:
                 raise
@@ -136,6 +134,7 @@ class Connection:
         self._link = None
         self._opening = None
         self._opener = None
+        self._check = None
         self._tasks.clear()
         self._is_closed = False
 
@@ -147,9 +146,28 @@ class Connection:
         try:
             with self._clock.working():
                 return await self._over(link, lambda client: client.call_tool(name, arguments))
-        except asyncio.CancelledError:
-            link.is_suspect = True  # it may have been given up because the server hangs
+        except asyncio.CancelledError:  # it may have been given up because the server hangs
+            if self._check is None and not self._is_closed and not link.is_over:
+                self._check = self._start(
+                    self._probe(link), f"check of MCP server {self.server.name!r}"
+                )
             raise
+
+    async def _probe(self, link: Link) -> None:
+        """End a link over which no answer comes any more: a process is ended with it."""
+        scope: asyncio.Timeout | None = None
+        try:
+            with self._clock.working():
+                async with deadline(self._clock, self.server.connect_timeout) as scope:
+                    await self._list(link)
+        except Exception as error:  # noqa: BLE001 - whoever asks next is told
+            if scope is not None and scope.expired():
+                logger.warning("MCP server %r hangs, and is connected anew", self.server.name)
+                link.end()
+            else:
+                logger.info("MCP server %r: %s", self.server.name, error)
+        finally:
+            self._check = None
 
     async def _list(self, link: Link) -> dict[str, types.Tool]:
         """Ask for all tools; kept until the server says that they have changed."""
@@ -162,7 +180,6 @@ class Connection:
             cursor = page.next_cursor
             if cursor is None:
                 break
-        link.is_suspect = False
         link.keep(found, before)
         return found
 
@@ -303,8 +320,8 @@ class Connection:
 
 
 def _is_hopeless(error: ServerUnavailable) -> bool:
-    """Whether trying again cannot help: no program, no permission, no SDK."""
-    return isinstance(error.__cause__, ImportError | FileNotFoundError | PermissionError)
+    """Whether trying again cannot help: no program, no SDK, or it would only take as long."""
+    return isinstance(error.__cause__, ImportError | OSError)
 
 
 def _seen(opening: asyncio.Future[Link]) -> None:

@@ -41,7 +41,6 @@ class Link:
     Attributes:
         ready: Set when the connection is open; holds the `ServerUnavailable` if it cannot be.
         is_over: Whether it has ended or is to end.
-        is_suspect: Whether a call was given up, so that the server may hang.
         is_followed: Whether changes of its tools are announced, so that a list can be kept.
         changes: How many changes of its tools were announced.
     """
@@ -51,9 +50,9 @@ class Link:
         self._clock = clock
         self._end = asyncio.Event()
         self._client: mcp.Client | None = None
+        self._opening: asyncio.Timeout | None = None
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ready.add_done_callback(_seen)
-        self.is_suspect = False
         self.is_followed = False
         self.changes = 0
         self._tools: dict[str, types.Tool] = {}
@@ -82,8 +81,10 @@ class Link:
         self._tools, self._tools_at = tools, at
 
     def end(self) -> None:
-        """Let it end; a second call does nothing."""
+        """Let it end, also while it is being opened; a second call does nothing."""
         self._end.set()
+        if self._opening is not None:
+            self._opening.reschedule(asyncio.get_running_loop().time())
 
     async def run(self) -> None:
         """Open it, keep it until its end, and close it; a process that was started has ended then.
@@ -94,20 +95,7 @@ class Link:
         server = self._server
         try:
             async with AsyncExitStack() as stack:
-                scope: asyncio.Timeout | None = None
-                try:
-                    with self._clock.working():
-                        async with deadline(self._clock, server.connect_timeout) as scope:
-                            self._client = await self._open(stack)
-                except TimeoutError as error:
-                    if scope is None or not scope.expired():
-                        raise
-                    msg = (
-                        f"MCP server {server.name!r} ({server.transport}) was not ready within "
-                        f"{server.connect_timeout:g} seconds; see its log, or give it a longer "
-                        "connect_timeout="
-                    )
-                    raise ServerUnavailable(msg) from error
+                self._client = await self._open_in_time(stack)
                 self.ready.set_result(None)
                 await self._last()
         except Exception as error:  # noqa: BLE001 - told to who waits, or logged
@@ -121,6 +109,29 @@ class Link:
             if not self.ready.done():
                 msg = f"MCP server {server.name!r}: connecting was ended by the board's shutdown"
                 self.ready.set_exception(ServerUnavailable(msg))
+
+    async def _open_in_time(self, stack: AsyncExitStack) -> mcp.Client:
+        server = self._server
+        scope: asyncio.Timeout | None = None
+        try:
+            with self._clock.working():
+                async with deadline(self._clock, server.connect_timeout) as scope:
+                    self._opening = scope
+                    try:
+                        return await self._open(stack)
+                    finally:
+                        self._opening = None
+        except TimeoutError as error:
+            if scope is None or not scope.expired():
+                raise
+            msg = (
+                f"MCP server {server.name!r} ({server.transport}) was not ready within "
+                f"{server.connect_timeout:g} seconds; see its log, or give it a longer "
+                "connect_timeout="
+            )
+            if self._end.is_set():
+                msg = f"MCP server {server.name!r}: connecting was ended by the board's shutdown"
+            raise ServerUnavailable(msg) from error
 
     async def _last(self) -> None:
         """Stay until the end, and follow how the server's tools change."""
@@ -309,6 +320,8 @@ def _unavailable(server: MCPServer, error: Exception) -> ServerUnavailable:
         )
     elif isinstance(cause, PermissionError):
         why = f"{transport.command!r} may not be executed; correct its permissions, or command="
+    elif isinstance(cause, OSError):
+        why = f"{transport.command!r} cannot be started ({_said(cause)}); correct command="
     else:
         why = (
             f"{transport.command!r} started, but does not speak MCP ({_said(cause)}); see its log, "
