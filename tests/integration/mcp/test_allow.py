@@ -7,68 +7,48 @@ from flock.tools.mcp.source import MCPTool
 
 from .support import desk, stdio
 
+SPELLINGS = [
+    "delete_file",
+    "Delete_File",
+    "DELETE_FILE",
+    " delete_file",
+    "delete_file ",
+    "delete_file\n",
+    "delete\u200b_file",
+    "d\u0435lete_file",
+    "\uff44elete_file",
+    "read_file/../delete_file",
+    "read_file\x00delete_file",
+    "read_*",
+    "*",
+    "files.read",
+    "everything",
+    "READ_FILE",
+    "",
+]
 
-async def test_only_allowed_tools_are_offered_and_called() -> None:
-    async with desk(stdio("odd", allow=["read_*", "files.read"])) as d:
+
+async def test_a_tool_that_is_not_allowed_cannot_be_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = stdio("odd", allow=["read_*", "files.read", "every*"], deny=["everything"])
+    async with desk(server) as d:
         assert await d.names() == ["read_file", "files_read"]
         assert await d.text("read_file") == "called read_file"
         assert await d.text("files_read") == "called files.read"
+        for name in SPELLINGS:
+            assert "There is no tool" in await d.error(name)
 
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "delete_file",
-        "Delete_File",
-        "DELETE_FILE",
-        " delete_file",
-        "delete_file ",
-        "delete_file\n",
-        "delete\u200b_file",
-        "d\u0435lete_file",
-        "\uff44elete_file",
-        "read_file/../delete_file",
-        "read_file\x00delete_file",
-        "read_*",
-        "*",
-        "files.read",
-        "READ_FILE",
-        "",
-    ],
-)
-async def test_no_other_spelling_calls_a_tool(name: str) -> None:
-    async with desk(stdio("odd", allow=["read_file"])) as d:
-        assert "There is no tool" in await d.error(name)
-
-
-async def test_the_list_is_asked_again_at_the_call_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = stdio("odd", allow=["read_file"], deny=["everything"])
-    async with desk(server) as d:
+        # The list is asked again at the call itself, by the name that goes to the server.
         [source] = d.agent.tool_sources
-        [tool] = await source.tools()
+        tool, _ = await source.tools()
         assert isinstance(tool, MCPTool)
-        connection = tool._connection
-        for name in ("delete_file", "Read_File", "read_file ", "everything"):
-            with pytest.raises(PermissionError, match="does not offer"):
-                await connection.call(name, {}, is_repeatable=True)
+        for name in SPELLINGS:
+            if not name.startswith(("read_", "files.read")):
+                with pytest.raises(PermissionError, match="does not offer"):
+                    await tool._connection.call(name, {}, is_repeatable=True)
         monkeypatch.setattr(tool._tool, "name", "delete_file")
         answer = await tool.call("")
         assert answer.is_error
         assert "does not offer the tool 'delete_file' here" in answer.text
-
-
-async def test_denied_tools_are_taken_away_from_the_allowed() -> None:
-    async with desk(stdio("odd", allow=["*_file"], deny=["delete*"])) as d:
-        assert await d.names() == ["read_file"]
-    async with desk(stdio("odd", deny=["*"])) as d:
-        assert await d.names() == []
-    async with desk(stdio("odd", allow=[])) as d:
-        assert await d.names() == []
-
-
-async def test_case_counts_in_patterns() -> None:
-    async with desk(stdio("odd", deny=["delete_*"], allow=["*elete*"])) as d:
-        assert await d.names() == ["Delete_File"]
 
 
 async def test_a_tool_that_comes_later_has_to_be_allowed_as_well() -> None:

@@ -56,40 +56,29 @@ async def until_offered(d: Desk, name: str) -> None:
 
 
 @ERAS
-async def test_tools_images_resources_and_roots_come_over_http(era: tuple[str, ...]) -> None:
-    async with serving(*era) as port:
-        server = http(port, resources=["notes://today"], roots=["/srv"])
-        async with board(server) as d:
-            assert await d.text("add", a=1, b=2) == "3"
-            assert len((await d.ask("picture")).images) == 1
-            assert (await d.box()).resources[0].text == "Buy milk."
-            assert await d.text("roots") == "file:///srv"
-
-
-@ERAS
-async def test_headers_reach_the_server_and_nobody_else(
+async def test_all_that_a_server_offers_comes_over_http(
     era: tuple[str, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
     secret = "hunter2-hunter2"
-    async with (
-        serving(*era) as port,
-        board(
-            http(port, headers={"Authorization": SecretStr(f"Bearer {secret}"), "x-plain": secret})
-        ) as d,
-    ):
+    headers = {"Authorization": SecretStr(f"Bearer {secret}"), "x-plain": secret}
+    options = {"resources": ["notes://today"], "roots": ["/srv"], "headers": headers}
+    async with serving(*era) as port, board(http(port, **options)) as d:
+        assert await d.text("add", a=1, b=2) == "3"
+        assert len((await d.ask("picture")).images) == 1
+        assert (await d.box()).resources[0].text == "Buy milk."
+        assert await d.text("roots") == "file:///srv"
+
+        # Headers reach the server, and nobody else.
         assert await d.text("header", name="authorization") == f"Bearer {secret}"
         assert await d.text("header", name="x-plain") == secret
         [source] = d.agent.tool_sources
         seen = f"{source!r} {await source.tools()!r} {d.agent!r}"
-    assert secret not in seen
-    told = [r for r in caplog.records if secret in r.getMessage() and "name" not in r.getMessage()]
-    assert not [r for r in told if r.name.startswith(("flock", "httpx2", "httpcore2"))]
+        assert secret not in seen
+        by = ("flock", "httpx2", "httpcore2")
+        assert not [r for r in caplog.records if r.name.startswith(by) and secret in r.getMessage()]
 
-
-@ERAS
-async def test_a_change_of_the_tools_is_followed(era: tuple[str, ...]) -> None:
-    async with serving(*era) as port, board(http(port)) as d:
+        # A change of the tools is followed.
         assert "There is no tool 'extra'" in await d.error("extra")
         await d.text("learn", name="extra")
         await until_offered(d, "extra")

@@ -34,7 +34,13 @@ T = TypeVar("T")
 
 
 class ConnectionLost(ServerUnavailable):
-    """The connection ended while a call was under way: nobody knows whether it was made."""
+    """The connection ended while a call was under way.
+
+    Attributes:
+        was_refused: Whether the call was certainly not made; otherwise nobody knows.
+    """
+
+    was_refused: bool = False
 
 
 class Connection:
@@ -110,8 +116,8 @@ class Connection:
             raise PermissionError(msg)
         try:
             return await self._called(await self._linked(), name, arguments)
-        except ConnectionLost:
-            if not is_repeatable:
+        except ConnectionLost as lost:
+            if not (is_repeatable or lost.was_refused):
                 raise
             logger.info("MCP server %r is asked for %r again", self.server.name, name)
         return await self._called(await self._linked(), name, arguments)
@@ -239,19 +245,17 @@ class Connection:
         try:
             return await request(link.client)
         except MCPError as error:
-            # A session that an HTTP server has forgotten is answered with status 404, which the
-            # SDK tells in these words.
-            is_forgotten = error.code == types.INVALID_REQUEST and (
-                error.message == "Session terminated"
-            )
-            if error.code != types.CONNECTION_CLOSED and not is_forgotten:
+            is_closed = error.code == types.CONNECTION_CLOSED
+            if not (is_closed or link.is_forgotten):
                 raise
             link.end()
             msg = (
                 f"MCP server {self.server.name!r} was lost during the call; whether it was carried "
                 "out is unknown"
             )
-            raise ConnectionLost(msg) from error
+            lost = ConnectionLost(msg)
+            lost.was_refused = not is_closed
+            raise lost from error
 
     # --- opening ---
 

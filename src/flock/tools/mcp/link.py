@@ -17,6 +17,7 @@ from flock.tools.groups import root_cause
 from flock.tools.mcp.server import HTTPTransport, StdioTransport
 
 if TYPE_CHECKING:
+    import httpx2
     import mcp
     import mcp_types as types
     from mcp.client import Transport
@@ -41,6 +42,7 @@ class Link:
     Attributes:
         ready: Set when the connection is open; holds the `ServerUnavailable` if it cannot be.
         is_over: Whether it has ended or is to end.
+        is_forgotten: Whether an HTTP server no longer knows the session, and refuses its calls.
         is_followed: Whether changes of its tools are announced, so that a list can be kept.
         changes: How many changes of its tools were announced.
     """
@@ -53,6 +55,7 @@ class Link:
         self._opening: asyncio.Timeout | None = None
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ready.add_done_callback(_seen)
+        self.is_forgotten = False
         self.is_followed = False
         self.changes = 0
         self._tools: dict[str, types.Tool] = {}
@@ -182,9 +185,9 @@ class Link:
 
         silence = max(_READ_TIMEOUT, self._server.timeout + 30.0)
         headers = {name: value.get_secret_value() for name, value in transport.headers.items()}
-        client = await stack.enter_async_context(
-            create_mcp_http_client(headers, httpx2.Timeout(30.0, read=silence))
-        )
+        client = create_mcp_http_client(headers, httpx2.Timeout(30.0, read=silence))
+        client.event_hooks = {"response": [self._answered]}
+        await stack.enter_async_context(client)
         return cast("Transport", streamable_http_client(transport.url, http_client=client))
 
     async def _stdio(self, stack: AsyncExitStack, transport: StdioTransport) -> Transport:
@@ -198,6 +201,15 @@ class Link:
         )
         logged = stack.enter_context(_log_of(self._server.name))
         return cast("Transport", stdio_client(parameters, errlog=logged))
+
+    async def _answered(self, response: httpx2.Response) -> None:
+        """Note a refusal that the SDK passes on like any other error of the server.
+
+        A server answers 404 to the id of a session that it does not know any more:
+        https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#session-management
+        """
+        if response.status_code == 404 and "mcp-session-id" in response.request.headers:
+            self.is_forgotten = True
 
     @asynccontextmanager
     async def _watched(self, transport: Transport) -> AsyncGenerator[Any]:

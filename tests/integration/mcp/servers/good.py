@@ -8,7 +8,6 @@ import time
 from typing import Annotated, Any
 
 import anyio
-import uvicorn
 from mcp.server.mcpserver import Context, Image, ListRoots, MCPServer, Resolve
 from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
@@ -196,6 +195,8 @@ if __name__ == "__main__":
         sys.stdout.write("Welcome!\n{not json\n\x00\x01\n")
         sys.stdout.flush()
     if "http" in sys.argv:
+        import uvicorn  # which takes a while, and the others do not need
+
         listening = socket.create_server(("127.0.0.1", int(sys.argv[-1])))
         sys.stdout.write(f"{listening.getsockname()[1]}\n")
         sys.stdout.flush()
