@@ -22,10 +22,13 @@ from flock import (
     Event,
     FilterConfig,
     Flock,
+    FunctionTool,
     IdleReport,
     JoinSpec,
     OutputGroup,
     PrivateVisibility,
+    ToolAnswer,
+    flock_tool,
     flock_type,
     upcasts,
 )
@@ -172,6 +175,31 @@ class Echo(EngineComponent):
         assert_type(inputs.first_as(Order), Order | None)
         assert_type(inputs.all_as(Order), list[Order])
         return EvalResult.from_object(Receipt())
+
+
+# --- tools ---
+
+
+@flock_tool
+def halve(n: int) -> float:
+    return n / 2
+
+
+@flock_tool(name="other", timeout=timedelta(seconds=1))
+async def wait(n: int, *, text: str = "") -> str:
+    return text * n
+
+
+assert_type(halve(3), float)
+assert_type(halve, FunctionTool[[int], float])
+halve("3")  # pyright: ignore[reportArgumentType]
+assert_type(agent.with_tools([halve, wait, len], max_calls=3), AgentBuilder)
+agent.with_tools([3])  # pyright: ignore[reportArgumentType]
+
+
+async def use_tools() -> None:
+    assert_type(await wait(3, text="x"), str)
+    assert_type(await halve.call('{"n": 3}'), ToolAnswer)
 
 
 # --- the board --------------------------------------------------------------------------------

@@ -141,6 +141,7 @@ class Context:
         trigger_type: What started the run: `"artifact"`, `"direct"` or `"schedule"`.
         fire_time: When its schedule fired; None without a schedule.
         clock: The board's clock.
+        tool_calls: How many tools this attempt has called.
     """
 
     __slots__ = (
@@ -159,6 +160,7 @@ class Context:
         "parent_keys",
         "run",
         "state",
+        "tool_calls",
         "trigger_type",
         "turns",
     )
@@ -190,6 +192,7 @@ class Context:
         self.load_history: Callable[[], Awaitable[tuple[Artifact, ...]]] | None = None
         self.ended_by: Exception | None = None
         self.emitted = 0
+        self.tool_calls = 0
         self.turns: dict[str, Slots] | None = None
 
     @property
@@ -290,5 +293,6 @@ def context_of(
     ctx.load_history = None
     ctx.ended_by = None
     ctx.emitted = 0
+    ctx.tool_calls = 0
     ctx.turns = None
     return ctx

@@ -26,12 +26,13 @@ class ToolBox:
 
     Args:
         tools: The tools.
-        max_calls: How many calls there may be in all, refused ones included.
+        max_calls: How many calls one run may make in all, refused ones included; the boxes of
+            its several model calls count together.
         resources: What the model is given to read beside its inputs.
 
     Attributes:
         resources: What the model is given to read beside its inputs.
-        calls: How many calls were asked for so far.
+        calls: How many calls the run has made, as far as this box knows.
 
     Raises:
         EngineError: Two tools have the same name.
@@ -99,8 +100,12 @@ class ToolBox:
         Raises:
             CancelledError: The run was cancelled; so are the calls.
         """
+        if ctx is not None:
+            self.calls = ctx.tool_calls
         allowed = self.left
         self.calls += len(requests)
+        if ctx is not None:
+            ctx.tool_calls = self.calls
         if len(requests) == 1:
             return [await self._one(requests[0], ctx, is_allowed=allowed > 0)]
         async with asyncio.TaskGroup() as group:

@@ -16,13 +16,18 @@ async def deadline(clock: Clock, span: float) -> AsyncGenerator[asyncio.Timeout]
     Raises:
         TimeoutError: It was; `expired()` of what this yields tells it from one raised inside.
     """
-    loop = asyncio.get_running_loop()
     async with asyncio.timeout(None) as scope:
-        timer = clock.call_at(clock.time() + span, lambda: scope.reschedule(loop.time()))
+        timer = clock.call_at(clock.time() + span, lambda: expire(scope))
         try:
             yield scope
         finally:
             timer.cancel()
+
+
+def expire(scope: asyncio.Timeout) -> None:
+    """Let the time of what is inside be over; without effect if it is."""
+    if not scope.expired():
+        scope.reschedule(asyncio.get_running_loop().time())
 
 
 async def passed(clock: Clock, span: float) -> None:

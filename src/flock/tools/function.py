@@ -70,7 +70,6 @@ class FunctionTool(GuardedTool, Generic[P, R]):
         self.max_chars = max_chars
         self.function = function
         self._description = description
-        self._frame = None
         self._is_async = inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(
             getattr(target, "__call__", None)  # noqa: B004 - a callable object may be async
         )

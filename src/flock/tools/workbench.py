@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, cast
 
 from flock.core.spans import Span, seconds
 from flock.errors import DeclarationError
 from flock.tools.function import FunctionTool
+from flock.tools.given import GivenTool, is_tool
 from flock.tools.guarded import GuardedTool
 from flock.tools.mcp.connection import Connection
 from flock.tools.mcp.server import MCPServer
@@ -52,10 +54,12 @@ class Workbench:
         span = None if timeout is None else seconds(timeout, "timeout")
         if isinstance(given, GuardedTool):
             tool: GuardedTool = given
+        elif is_tool(given):
+            tool = GivenTool(cast("Tool", given))
         elif callable(given) and not isinstance(given, type):
             tool = FunctionTool(given)
         else:
-            msg = f"a tool is a function, a method, or what flock_tool made, not {given!r}"
+            msg = f"a tool is a function, a method, what flock_tool made or a Tool, not {given!r}"
             raise DeclarationError(msg)
         tool.settle(frame)
         return tool.guarded(self._threads, approve, span)
@@ -67,6 +71,9 @@ class Workbench:
                 f"with_mcps takes servers such as MCPServer.stdio(name, command, args), not "
                 f"{server!r}"
             )
+            raise DeclarationError(msg)
+        if not _has_sdk():
+            msg = f"{server!r} needs the MCP SDK, which is not installed; pip install 'flock[mcp]'"
             raise DeclarationError(msg)
         connection = self._connections.get(server.name)
         if connection is None:
@@ -89,3 +96,10 @@ class Workbench:
         """Drop the connections of an event loop that has ended."""
         for connection in self._connections.values():
             connection.forget()
+
+
+def _has_sdk() -> bool:
+    try:
+        return find_spec("mcp") is not None
+    except ValueError:  # somebody made it impossible to import
+        return False

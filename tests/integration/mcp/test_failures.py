@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,7 +99,7 @@ async def test_a_server_that_cannot_be_reached_fails_the_run() -> None:
         ({"command": sys.executable, "cwd": "/no/such/folder"}, "no folder '/no/such/folder'"),
     ],
 )
-async def test_other_reasons_are_named_as_well(options: dict[str, str], words: str) -> None:
+async def test_other_reasons_are_named_as_well(options: dict[str, Any], words: str) -> None:
     async with desk(MCPServer.stdio("files", **options), flock=Flock(clock=ManualClock())) as d:
         with pytest.raises(ServerUnavailable, match=words):
             await d.box()

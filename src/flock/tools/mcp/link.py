@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from flock.errors import ServerUnavailable
-from flock.tools.deadline import deadline
+from flock.tools.deadline import deadline, expire
 from flock.tools.groups import root_cause
 from flock.tools.mcp.server import HTTPTransport, StdioTransport
 
@@ -87,7 +87,7 @@ class Link:
         """Let it end, also while it is being opened; a second call does nothing."""
         self._end.set()
         if self._opening is not None:
-            self._opening.reschedule(asyncio.get_running_loop().time())
+            expire(self._opening)
 
     async def run(self) -> None:
         """Open it, keep it until its end, and close it; a process that was started has ended then.

@@ -165,7 +165,7 @@ async def serve_as_before() -> None:
         async def pass_on() -> None:
             async with send:
                 async for item in read:
-                    message = getattr(item, "message", None)
+                    message: Any = getattr(item, "message", None)
                     if getattr(message, "method", None) == "server/discover":
                         error = ErrorData(code=METHOD_NOT_FOUND, message="Method not found")
                         answer = JSONRPCError(jsonrpc="2.0", id=message.id, error=error)
