@@ -22,7 +22,6 @@ from flock import (
     Event,
     FilterConfig,
     Flock,
-    FunctionTool,
     IdleReport,
     JoinSpec,
     OutputGroup,
@@ -191,7 +190,6 @@ async def wait(n: int, *, text: str = "") -> str:
 
 
 assert_type(halve(3), float)
-assert_type(halve, FunctionTool[[int], float])
 halve("3")  # pyright: ignore[reportArgumentType]
 assert_type(agent.with_tools([halve, wait, len], max_calls=3), AgentBuilder)
 agent.with_tools([3])  # pyright: ignore[reportArgumentType]

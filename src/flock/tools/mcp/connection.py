@@ -11,7 +11,7 @@ from flock.core.retry import Backoff
 from flock.core.tool import ToolResource
 from flock.errors import ServerUnavailable
 from flock.tools.deadline import deadline, passed
-from flock.tools.mcp.link import Link
+from flock.tools.mcp.link import Link, Request, current_request
 from flock.tools.mcp.results import resource_of
 
 if TYPE_CHECKING:
@@ -128,6 +128,8 @@ class Connection:
         try:
             if self._link is not None:
                 self._link.end()
+            if self._opening is not None:
+                self._opening.cancel()
             if self._opener is not None:
                 self._opener.cancel()  # it may wait for its next attempt
             if self._tasks:
@@ -186,6 +188,12 @@ class Connection:
             cursor = page.next_cursor
             if cursor is None:
                 break
+        else:
+            logger.warning(
+                "MCP server %r lists its tools on more than %d pages; the rest is left out",
+                self.server.name,
+                _MAX_PAGES,
+            )
         link.keep(found, before)
         return found
 
@@ -242,11 +250,17 @@ class Connection:
         import mcp_types as types
         from mcp.shared.exceptions import MCPError
 
+        client = link.client
+        if client is None:
+            lost = ConnectionLost(f"MCP server {self.server.name!r} was lost before the call")
+            lost.was_refused = True
+            raise lost
+        made = Request()
+        token = current_request.set(made)
         try:
-            return await request(link.client)
+            return await request(client)
         except MCPError as error:
-            is_closed = error.code == types.CONNECTION_CLOSED
-            if not (is_closed or link.is_forgotten):
+            if error.code != types.CONNECTION_CLOSED and not link.is_forgotten:
                 raise
             link.end()
             msg = (
@@ -254,8 +268,10 @@ class Connection:
                 "out is unknown"
             )
             lost = ConnectionLost(msg)
-            lost.was_refused = not is_closed
+            lost.was_refused = made.was_refused
             raise lost from error
+        finally:
+            current_request.reset(token)
 
     # --- opening ---
 

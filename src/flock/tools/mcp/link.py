@@ -8,6 +8,8 @@ import os
 import threading
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
@@ -33,6 +35,21 @@ _READ_TIMEOUT: Final = 300.0
 """Seconds of silence after which an HTTP stream counts as dead, if calls may not take longer."""
 
 
+@dataclass(slots=True)
+class Request:
+    """What is learnt of one request besides its answer.
+
+    Attributes:
+        was_refused: Whether the server certainly did not carry it out.
+    """
+
+    was_refused: bool = False
+
+
+current_request: ContextVar[Request | None] = ContextVar("flock_mcp_request", default=None)
+"""The request being made. The SDK sends each in the context of who makes it."""
+
+
 class Link:
     """One connection. `run` is the task that opens it, and closes it when it is over.
 
@@ -55,6 +72,7 @@ class Link:
         self._opening: asyncio.Timeout | None = None
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ready.add_done_callback(_seen)
+        self._status: int | None = None
         self.is_forgotten = False
         self.is_followed = False
         self.changes = 0
@@ -62,12 +80,9 @@ class Link:
         self._tools_at: int | None = None
 
     @property
-    def client(self) -> mcp.Client:
-        """The SDK's client, once the connection is ready."""
-        if self._client is None:
-            msg = f"MCP server {self._server.name!r}: the connection is over"
-            raise ServerUnavailable(msg)
-        return self._client
+    def client(self) -> mcp.Client | None:
+        """The SDK's client while the connection is open, else None."""
+        return None if self._end.is_set() else self._client
 
     @property
     def is_over(self) -> bool:
@@ -103,7 +118,7 @@ class Link:
                 await self._last()
         except Exception as error:  # noqa: BLE001 - told to who waits, or logged
             if not self.ready.done():
-                self.ready.set_exception(_unavailable(server, error))
+                self.ready.set_exception(_unavailable(server, error, self._status))
             elif not self._end.is_set():
                 logger.warning("MCP server %r was lost: %s", server.name, root_cause(error))
         finally:
@@ -208,8 +223,13 @@ class Link:
         A server answers 404 to the id of a session that it does not know any more:
         https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#session-management
         """
+        if response.status_code >= 400:
+            self._status = response.status_code
         if response.status_code == 404 and "mcp-session-id" in response.request.headers:
             self.is_forgotten = True
+            request = current_request.get()
+            if request is not None:
+                request.was_refused = True
 
     @asynccontextmanager
     async def _watched(self, transport: Transport) -> AsyncGenerator[Any]:
@@ -230,7 +250,9 @@ class Link:
         from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
         from mcp.shared.exceptions import MCPError
 
-        client = self.client
+        client = self._client
+        if client is None:
+            return
         capability = client.server_capabilities.tools
         if capability is None or not capability.list_changed:
             self.is_followed = True  # none will come, or one that was not promised
@@ -309,7 +331,7 @@ def _seen(ready: asyncio.Future[None]) -> None:
         ready.exception()
 
 
-def _unavailable(server: MCPServer, error: Exception) -> ServerUnavailable:
+def _unavailable(server: MCPServer, error: Exception, status: int | None) -> ServerUnavailable:
     """Return why a server cannot be reached, with the remedy."""
     cause = root_cause(error)
     if isinstance(cause, ServerUnavailable):
@@ -318,7 +340,8 @@ def _unavailable(server: MCPServer, error: Exception) -> ServerUnavailable:
     if isinstance(cause, ImportError):
         why = f"it needs the MCP SDK ({cause}); pip install 'flock[mcp]'"
     elif isinstance(transport, HTTPTransport):
-        why = f"no answer from {transport} ({_said(cause)}); check the url, headers, and server"
+        said = f"HTTP status {status}" if status is not None else _said(cause)
+        why = f"{transport} does not answer as one ({said}); check the url, headers, and server"
     elif (
         isinstance(cause, FileNotFoundError)
         and transport.cwd is not None

@@ -19,6 +19,8 @@ from mcp_types import (
     ToolAnnotations,
 )
 from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
 
 server = MCPServer("good", log_level="CRITICAL")
 
@@ -148,6 +150,12 @@ async def learn(name: str, ctx: Context) -> str:
 async def roots(known: Annotated[ListRootsResult, Resolve(ListRoots)]) -> list[str]:
     """Return the roots of the client."""
     return [str(root.uri) for root in known.roots]
+
+
+@server.custom_route("/forbidden", methods=["GET", "POST"])
+async def forbidden(request: Request) -> Response:
+    """Let nobody in."""
+    return Response(status_code=403)
 
 
 @server.resource("notes://today")
