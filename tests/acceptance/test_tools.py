@@ -175,8 +175,13 @@ async def test_a_tool_is_given_up_on_the_boards_clock() -> None:
 
 async def test_threads_of_tools_end_with_the_board() -> None:
     before = threading.active_count()
-    async with board([double]) as flock:
+    flock = board([double])
+    [tool] = flock.get_agent("asker").tools
+    assert (await tool.call('{"n": 3}')).text == "6"  # by hand, before it is opened
+    await until(lambda: threading.active_count() <= before)
+    async with flock:
         await answers(flock, '{"n": 3}')
+    assert (await tool.call('{"n": 3}')).text == "6"
     await until(lambda: threading.active_count() <= before)
 
 

@@ -67,6 +67,7 @@ class Parts:
         self.store = store
         self.clock = clock
         self.threads = ThreadPool()
+        self.threads.close()  # it keeps none until the board opens: a tool may be called before
         self.events = EventBus()
         self.components = ComponentRunner()
         self.lifecycle = LifecycleManager(clock)
