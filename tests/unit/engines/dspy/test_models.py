@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from types import ModuleType
 
 import pytest
 from pydantic import BaseModel, SecretStr
@@ -60,10 +59,10 @@ async def test_the_models_of_a_board_are_shared_and_closed_with_it(
             self.name = name
             made.append(self)
 
-    module = ModuleType("flock.engines.local.model")
-    vars(module)["LocalModel"] = LocalModel
-    monkeypatch.setitem(sys.modules, "flock.engines.local", ModuleType("flock.engines.local"))
-    monkeypatch.setitem(sys.modules, "flock.engines.local.model", module)
+        def check(self) -> None:
+            """There is nothing to be pulled."""
+
+    monkeypatch.setattr("flock.engines.local.model.LocalModel", LocalModel)
     board = Flock("local/small")
     board.agent("one").consumes(Ask).publishes(Say)
     board.agent("two").consumes(Ask).publishes(Say).with_engines(DSPyEngine())
