@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flock.clock import Clock, SystemClock
     from flock.components.agent import AgentComponent
+    from flock.components.board import Board
     from flock.components.orchestrator import (
         CollectionResult,
         OrchestratorComponent,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from flock.core.artifacts import Artifact
     from flock.core.builder import AgentBuilder
     from flock.core.context import Context, ContextProvider, ContextRequest, EvalInputs, EvalResult
-    from flock.core.deltas import ToolCalled
+    from flock.core.deltas import ModelCalled, PartialOutput, Token, ToolCalled
     from flock.core.filters import FilterConfig
     from flock.core.outputs import OutputGroup, OutputSpec
     from flock.core.retry import Backoff
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from flock.core.system import GroupExpired, WorkflowError
     from flock.core.tool import Tool, ToolAnswer, ToolImage, ToolResource
     from flock.core.types import flock_type, upcasts
+    from flock.core.usage import Budget, Reservation, Spent, Usage
     from flock.core.visibility import (
         AfterVisibility,
         AgentIdentity,
@@ -38,18 +40,26 @@ if TYPE_CHECKING:
         TenantVisibility,
         Visibility,
     )
+    from flock.core.workflow import WorkflowStatus
     from flock.engines.base import EngineComponent
+    from flock.engines.chat import ChatAnswer, ChatModel, ChatRequest, ToolRequest
     from flock.engines.dspy import DSPyEngine
+    from flock.engines.dspy.patience import Patience
     from flock.errors import (
+        BudgetExceeded,
+        ContextOverflow,
         DeclarationError,
         EngineError,
         FlockError,
         LoopLimitExceeded,
+        ModelRefused,
+        ModelUnavailable,
         NotFound,
         NotIdle,
         NotYetAvailable,
         OutputContractError,
         PublishError,
+        RateLimited,
         RunError,
         RunTimeout,
         SchemaTooNew,
@@ -81,14 +91,8 @@ if TYPE_CHECKING:
     )
     from flock.orchestrator.flock import Flock
     from flock.orchestrator.idle import IdleReport
-    from flock.orchestrator.workflows import WorkflowStatus
     from flock.store.memory import InMemoryBlackboardStore
-    from flock.store.protocol import (
-        ArtifactSummary,
-        BlackboardStore,
-        ConsumptionRecord,
-        DeadLetter,
-    )
+    from flock.store.protocol import ArtifactSummary, BlackboardStore, ConsumptionRecord, DeadLetter
     from flock.tools.box import ToolBox, toolbox_of
     from flock.tools.function import FunctionTool, flock_tool
     from flock.tools.mcp.server import MCPServer
@@ -108,11 +112,18 @@ __all__ = [
     "BatchFlushed",
     "BatchSpec",
     "BlackboardStore",
+    "Board",
     "BoardIdle",
+    "Budget",
+    "BudgetExceeded",
+    "ChatAnswer",
+    "ChatModel",
+    "ChatRequest",
     "Clock",
     "CollectionResult",
     "ConsumptionRecord",
     "Context",
+    "ContextOverflow",
     "ContextProvider",
     "ContextRequest",
     "DSPyEngine",
@@ -140,6 +151,9 @@ __all__ = [
     "LabelledVisibility",
     "LoopLimitExceeded",
     "MCPServer",
+    "ModelCalled",
+    "ModelRefused",
+    "ModelUnavailable",
     "NotFound",
     "NotIdle",
     "NotYetAvailable",
@@ -147,9 +161,13 @@ __all__ = [
     "OutputContractError",
     "OutputGroup",
     "OutputSpec",
+    "PartialOutput",
+    "Patience",
     "PrivateVisibility",
     "PublicVisibility",
     "PublishError",
+    "RateLimited",
+    "Reservation",
     "RunCancelled",
     "RunEmitted",
     "RunError",
@@ -162,19 +180,23 @@ __all__ = [
     "ScheduleDecision",
     "SchemaTooNew",
     "ServerUnavailable",
+    "Spent",
     "StoreError",
     "StoreLocked",
     "Subscription",
     "SystemClock",
     "TenantVisibility",
+    "Token",
     "Tool",
     "ToolAnswer",
     "ToolBox",
     "ToolCalled",
     "ToolImage",
+    "ToolRequest",
     "ToolResource",
     "TypeRegistryError",
     "UpcastError",
+    "Usage",
     "Visibility",
     "WorkflowError",
     "WorkflowIdle",
@@ -191,6 +213,7 @@ _MODULES = {
         "SystemClock",
     ),
     "flock.components.agent": ("AgentComponent",),
+    "flock.components.board": ("Board",),
     "flock.components.orchestrator": (
         "CollectionResult",
         "OrchestratorComponent",
@@ -206,7 +229,12 @@ _MODULES = {
         "EvalInputs",
         "EvalResult",
     ),
-    "flock.core.deltas": ("ToolCalled",),
+    "flock.core.deltas": (
+        "ModelCalled",
+        "PartialOutput",
+        "Token",
+        "ToolCalled",
+    ),
     "flock.core.filters": ("FilterConfig",),
     "flock.core.outputs": (
         "OutputGroup",
@@ -232,6 +260,12 @@ _MODULES = {
         "flock_type",
         "upcasts",
     ),
+    "flock.core.usage": (
+        "Budget",
+        "Reservation",
+        "Spent",
+        "Usage",
+    ),
     "flock.core.visibility": (
         "AfterVisibility",
         "AgentIdentity",
@@ -241,18 +275,31 @@ _MODULES = {
         "TenantVisibility",
         "Visibility",
     ),
+    "flock.core.workflow": ("WorkflowStatus",),
     "flock.engines.base": ("EngineComponent",),
+    "flock.engines.chat": (
+        "ChatAnswer",
+        "ChatModel",
+        "ChatRequest",
+        "ToolRequest",
+    ),
     "flock.engines.dspy": ("DSPyEngine",),
+    "flock.engines.dspy.patience": ("Patience",),
     "flock.errors": (
+        "BudgetExceeded",
+        "ContextOverflow",
         "DeclarationError",
         "EngineError",
         "FlockError",
         "LoopLimitExceeded",
+        "ModelRefused",
+        "ModelUnavailable",
         "NotFound",
         "NotIdle",
         "NotYetAvailable",
         "OutputContractError",
         "PublishError",
+        "RateLimited",
         "RunError",
         "RunTimeout",
         "SchemaTooNew",
@@ -283,7 +330,6 @@ _MODULES = {
         "WorkflowIdle",
     ),
     "flock.orchestrator.flock": ("Flock",),
-    "flock.orchestrator.workflows": ("WorkflowStatus",),
     "flock.orchestrator.idle": ("IdleReport",),
     "flock.store.memory": ("InMemoryBlackboardStore",),
     "flock.store.protocol": (

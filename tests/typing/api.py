@@ -15,6 +15,7 @@ from flock import (
     AgentBuilder,
     Artifact,
     BatchSpec,
+    Board,
     Context,
     EngineComponent,
     EvalInputs,
@@ -24,9 +25,11 @@ from flock import (
     Flock,
     IdleReport,
     JoinSpec,
+    OrchestratorComponent,
     OutputGroup,
     PrivateVisibility,
     ToolAnswer,
+    WorkflowStatus,
     flock_tool,
     flock_type,
     upcasts,
@@ -229,3 +232,22 @@ async def use(board: Flock) -> None:
         await board.publish(Order)  # pyright: ignore[reportArgumentType]
         await board.publish(Order(), idempotent="x")  # pyright: ignore[reportCallIssue]
     await ManualClock().advance(timedelta(minutes=5))
+
+
+class Audit(OrchestratorComponent):
+    """Hooks know what the board can do, whether or not their argument is annotated."""
+
+    async def on_idle(self, orchestrator):  # pyright: ignore[reportMissingParameterType]
+        assert_type(orchestrator, Board)
+        assert_type(await orchestrator.publish(Receipt(), tags=["audit"]), Artifact)
+        assert_type(await orchestrator.arun("shop", Order()), list[Artifact])
+        assert_type(await orchestrator.status("w"), WorkflowStatus)
+        assert_type(await orchestrator.store.get_by_type(Order), list[Order])
+        orchestrator.shutdown  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]  # noqa: B018
+
+    async def on_shutdown(self, orchestrator: Board) -> None:
+        await orchestrator.publish(5)  # pyright: ignore[reportArgumentType]
+
+
+board: Board = flock
+flock.add_component(Audit())

@@ -6,8 +6,9 @@ import itertools
 import json
 import os
 import random
+from collections.abc import Mapping
 from dataclasses import FrozenInstanceError
-from typing import TYPE_CHECKING, Any, Final, Self, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeGuard, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -250,6 +251,10 @@ class Artifact(_Fields):
         )
 
 
+Publishable: TypeAlias = BaseModel | Artifact | Mapping[str, Any]
+"""What can be published: a model, an artifact, or a dict with `type`."""
+
+
 class _Unsealed(_Fields):
     """The same layout before it is frozen: plain attribute stores are what makes it fast."""
 
@@ -268,7 +273,7 @@ def seal(
     created: float,
     parent_keys: tuple[int, ...],
     depth: int,
-    version: int | None = None,
+    version: int = 0,
     seq: int = 0,
 ) -> Artifact:
     """Make an artifact of its parts; for the board and for stores.
@@ -285,7 +290,7 @@ def seal(
         created: Seconds since the Unix epoch.
         parent_keys: Ids of the inputs it was made of.
         depth: Number of runs between it and the outside.
-        version: The version of `data`; the class's unless said.
+        version: The version of `data`; the class's if 0.
         seq: Position on the board, 0 while it is not there.
     """
     made = _Unsealed()
@@ -300,7 +305,7 @@ def seal(
     made.created = created
     made.parent_keys = parent_keys
     made.depth = depth
-    made.version = entry.version if version is None else version
+    made.version = version or entry.version
     made.seq = seq
     made.__class__ = Artifact  # pyright: ignore[reportAttributeAccessIssue]
     return made  # pyright: ignore[reportReturnType]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from flock.core.artifacts import Artifact
     from flock.core.subscription import Subscription
+    from flock.core.usage import Usage
 
 
 class Delivery:
@@ -16,9 +17,7 @@ class Delivery:
 
     Attributes:
         artifact: The artifact.
-        agent: Name of the agent.
-        index: Which of the agent's subscriptions, from 0.
-        subscription: The subscription itself.
+        subscription: The subscription.
         opens_at: Seconds since the epoch from which the agent may see the artifact.
         arrived: When it came to the gate, in seconds since the epoch; 0 before.
         number: Which arrival at a join it was, from 1.
@@ -27,10 +26,8 @@ class Delivery:
     """
 
     __slots__ = (
-        "agent",
         "arrived",
         "artifact",
-        "index",
         "is_open",
         "number",
         "opens_at",
@@ -42,14 +39,22 @@ class Delivery:
         self, artifact: Artifact, subscription: Subscription, opens_at: float = 0.0
     ) -> None:
         self.artifact = artifact
-        self.agent = subscription.agent
-        self.index = subscription.index
         self.subscription = subscription
         self.opens_at = opens_at
         self.arrived = 0.0
         self.number = 0
         self.run: Run | None = None
         self.is_open = True
+
+    @property
+    def agent(self) -> str:
+        """Name of the agent."""
+        return self.subscription.agent
+
+    @property
+    def index(self) -> int:
+        """Which of the agent's subscriptions, from 0."""
+        return self.subscription.index
 
     def __repr__(self) -> str:
         return f"Delivery({self.artifact.type} -> {self.agent!r}[{self.index}])"
@@ -72,6 +77,8 @@ class Run:
         is_committed: Whether its outputs and its end are on the board.
         due: When its next attempt may begin, in seconds since the epoch; 0 for at once.
         steps: What `ctx.step` remembers, by name; None before the first.
+        usage: What its model calls took, of all attempts, by model; None before the first.
+        has_begun: Whether it was counted by budgets that bound runs.
     """
 
     __slots__ = (
@@ -83,12 +90,14 @@ class Run:
         "depth",
         "due",
         "emitted",
+        "has_begun",
         "is_batch",
         "is_committed",
         "key",
         "parent_keys",
         "steps",
         "subscription",
+        "usage",
     )
 
     def __init__(
@@ -111,6 +120,8 @@ class Run:
         self.emitted = 0
         self.due = 0.0
         self.steps: dict[str, Any] | None = None
+        self.usage: Mapping[str, Usage] | None = None
+        self.has_begun = False
         self.use(artifacts)
 
     @property

@@ -15,16 +15,18 @@ class Slots:
 
     Attributes:
         limit: How many there are.
+        used: How many are taken.
+        waiters: Who waits for one.
         on_free: Called when a slot became free that was waited for, or there are more.
     """
 
-    __slots__ = ("_waiters", "limit", "on_free", "used")
+    __slots__ = ("limit", "on_free", "used", "waiters")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
         self.on_free: Callable[[], None] | None = None
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self.waiters: deque[asyncio.Future[None]] = deque()
 
     def take(self) -> bool:
         """Take a slot if one is free, and say whether it was."""
@@ -35,7 +37,7 @@ class Slots:
 
     def give(self) -> None:
         """Give a slot back: to the first waiter, if there is one."""
-        waiters = self._waiters
+        waiters = self.waiters
         while waiters:
             waiter = waiters.popleft()
             if not waiter.done():
@@ -46,13 +48,13 @@ class Slots:
     def clear(self) -> None:
         """Forget what an event loop that has ended held."""
         self.used = 0
-        self._waiters.clear()
+        self.waiters.clear()
 
     async def __aenter__(self) -> None:
         if self.take():
             return
         waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        self.waiters.append(waiter)
         try:
             await waiter
         except asyncio.CancelledError:

@@ -9,32 +9,33 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 from flock.clock import Clock, as_datetime
-from flock.core.agent import failure_of
 from flock.core.artifacts import Artifact
 from flock.core.context import Context, context_of
+from flock.core.failure import failure_of
 from flock.core.lifecycle import label_of
 from flock.core.system import WorkflowError
 from flock.core.types import registry
-from flock.errors import EngineError, LoopLimitExceeded, RunError, RunTimeout
+from flock.errors import BudgetExceeded, EngineError, LoopLimitExceeded, RunError, RunTimeout
 from flock.orchestrator import inside
 from flock.orchestrator.events import (
     EventBus,
     RunCancelled,
-    RunEmitted,
     RunFailed,
     RunRetrying,
     RunStarted,
     RunSucceeded,
 )
 from flock.orchestrator.failures import ComponentFailed, as_run_error, naming
+from flock.orchestrator.host import RunHost
 from flock.orchestrator.job import NO_VARIABLES
 
 if TYPE_CHECKING:
+    from flock.components.board import Board
     from flock.core.agent import Agent
-    from flock.core.delivery import Run
     from flock.orchestrator.component_runner import ComponentRunner
     from flock.orchestrator.idle import Idle
     from flock.orchestrator.job import Ending, Job
+    from flock.orchestrator.ledger import Ledger
     from flock.orchestrator.lifecycle_manager import LifecycleManager
     from flock.orchestrator.outcomes import Outcomes
     from flock.orchestrator.publisher import Publisher
@@ -51,7 +52,6 @@ class Attempts:
     Attributes:
         end: Ends a run from outside; the scheduler's.
         enqueue: Lets a run wait for its next attempt; the scheduler's.
-        free: Gives a run's slots back; the scheduler's.
         jobs: The runs that have not ended; the scheduler's.
         on_run_end: Called when a run ended while something waits for that; else None.
         is_stopped: Whether the board closes, so that nothing is tried again.
@@ -59,7 +59,6 @@ class Attempts:
 
     end: Callable[[Job, Ending, Exception | None], None]
     enqueue: Callable[[Job], None]
-    free: Callable[[Job], None]
     jobs: dict[Job, None]
 
     def __init__(
@@ -71,8 +70,9 @@ class Attempts:
         lifecycle: LifecycleManager,
         outcomes: Outcomes,
         publisher: Publisher,
+        ledger: Ledger,
         load_history: Callable[[Job], Awaitable[tuple[Artifact, ...]]],
-        orchestrator: object,
+        orchestrator: Board,
         *,
         max_depth: int,
     ) -> None:
@@ -84,16 +84,23 @@ class Attempts:
         self._lifecycle = lifecycle
         self._outcomes = outcomes
         self._publisher = publisher
+        self._ledger = ledger
         self._load_history = load_history
         self._orchestrator = orchestrator
         self._max_depth = max_depth
         self.on_run_end: Callable[[], None] | None = None
         self.is_stopped = False
         self.is_torn_down = lifecycle.is_torn_down
-        self._emit_to = self._emit
+        self._host = RunHost(clock, events, ledger)
+
+    @property
+    def is_attended(self) -> bool:
+        """Whether components are asked about each run and given its task."""
+        return self._components.attends_runs
 
     async def run_agent_task(self, job: Job) -> None:
         """Carry out one attempt, from its first hook to its commit; never raises."""
+        job.attempt += 1
         agent = job.lane.agent
         is_heard = self._events.is_heard
         started = self._now() if is_heard else 0.0
@@ -101,10 +108,10 @@ class Attempts:
             if job.ending is not None:
                 await self._interrupted(job)
                 return
-            ctx = job.context = context_of(job, agent.identity, self._clock, self._emit_to)
+            ctx = job.context = context_of(job, agent.identity, self._clock, self._host)
             inside.enter(self._orchestrator, "an agent", job)
-            if agent.timeout is not None or job.call is not None or job.depth > self._max_depth:
-                self._check_limits(job, agent)
+            if agent.timeout is not None or job.depth > self._max_depth or self._ledger.counts_runs:
+                await self._check_limits(job, agent)
             if is_heard:
                 self._tell_started(job)
             if self._components.attends_runs and not await self._attended(job, agent):
@@ -124,20 +131,17 @@ class Attempts:
             if failure is None:
                 raise
             await self._raised(job, failure, started)
-        finally:
-            self.free(job)
 
     # --- before ---
 
-    def _check_limits(self, job: Job, agent: Agent) -> None:
+    async def _check_limits(self, job: Job, agent: Agent) -> None:
         """Let the run time out when its time is over, and refuse it if it is too deep.
 
         Raises:
             LoopLimitExceeded: It is. A handler may be told of a refusal itself.
+            BudgetExceeded: It is one run too many.
         """
         timeout = agent.timeout
-        if job.call is not None and job.call.timeout is not None:
-            timeout = job.call.timeout
         if timeout is not None:
             error = RunTimeout(
                 f"agent {agent.name!r} did not finish within its timeout of {timeout:g} seconds"
@@ -145,8 +149,12 @@ class Attempts:
             job.deadline = self._lifecycle.timers.add(
                 self._now() + timeout, partial(self.end, job, "timeout", error)
             )
-        if job.depth <= self._max_depth:
-            return
+        if job.depth > self._max_depth:
+            self._check_depth(job)
+        if self._ledger.counts_runs:
+            await self._ledger.begin(job)
+
+    def _check_depth(self, job: Job) -> None:
         errors = registry.entry(WorkflowError).name
         is_handler = any(artifact.entry.name == errors for artifact in job.artifacts)
         if job.depth > self._max_depth + 2 * is_handler:
@@ -196,7 +204,7 @@ class Attempts:
 
     async def _commit_run(self, ctx: Context, outputs: list[Artifact]) -> list[Artifact]:
         """Commit a run's outputs and close its deliveries."""
-        job = cast("Job", ctx.run)
+        job: Job = ctx.run  # pyright: ignore[reportAssignmentType] - it made the context
         if job.ending is not None:
             raise asyncio.CancelledError
         if not job.lane.agent.streams:
@@ -255,6 +263,7 @@ class Attempts:
                     job.attempt,
                     tuple(job.outputs),
                     now - started if started else 0.0,
+                    job.usage or {},
                 )
             )
         self._idle.runs += 1
@@ -270,7 +279,8 @@ class Attempts:
         self._rest(job)
         policy = job.lane.agent.retry
         again = False
-        if not (self.is_stopped or isinstance(error, LoopLimitExceeded | ComponentFailed)):
+        is_final = isinstance(error, LoopLimitExceeded | ComponentFailed | BudgetExceeded)
+        if not (self.is_stopped or is_final):
             try:
                 again = policy.again(job.attempt, error)
             except Exception:
@@ -316,6 +326,7 @@ class Attempts:
                     job.id,
                     job.attempt,
                     error,
+                    job.usage or {},
                 )
             )
         if job.call is not None:
@@ -373,13 +384,17 @@ class Attempts:
         self._ended(job)
         if job.call is not None and not job.call.waiter.done():
             why = "cancelled" if job.ending == "cancel" else "ended by the board's shutdown"
-            job.call.waiter.set_exception(RunError(f"the run of agent {job.agent!r} was {why}"))
+            ended = RunError(f"the run of agent {job.agent!r} was {why}")
+            job.call.waiter.set_exception(job.error or ended)
 
     def _ended(self, job: Job) -> None:
         if job not in self.jobs:
             return  # left behind by a board that was closed since
         del self.jobs[job]
-        self._rest(job)
+        if job.deadline is not None:
+            job.deadline.cancel()
+            job.deadline = None
+        job.context = None
         job.state = "ended"
         job.task = None
         job.variables = NO_VARIABLES  # they know of the job: no reference cycle keeps it
@@ -395,11 +410,6 @@ class Attempts:
         job.context = None
 
     # --- telling ---
-
-    def _emit(self, run: Run, delta: object) -> None:
-        if self._events.is_heard:
-            now = as_datetime(self._now())
-            self._events.tell(RunEmitted(now, run.correlation_id, run.agent, run.id, delta))
 
     def _tell_started(self, job: Job) -> None:
         self._events.tell(

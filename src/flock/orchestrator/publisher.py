@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import BaseModel
 
 from flock.clock import Clock
-from flock.core.agent import failure_of
 from flock.core.artifacts import (
     EXTERNAL,
     NO_TAGS,
@@ -19,6 +18,7 @@ from flock.core.artifacts import (
     new_key,
     seal,
 )
+from flock.core.failure import failure_of
 from flock.core.lifecycle import label_of
 from flock.core.types import registry
 from flock.core.visibility import PUBLIC, Visibility
@@ -28,6 +28,7 @@ from flock.orchestrator.failures import shown
 from flock.store.protocol import BlackboardStore, Commit
 
 if TYPE_CHECKING:
+    from flock.components.board import Board
     from flock.core.delivery import Delivery, Run
     from flock.orchestrator.component_runner import ComponentRunner
     from flock.orchestrator.matcher import Matcher
@@ -50,7 +51,7 @@ class Publisher:
         clock: Clock,
         components: ComponentRunner,
         events: EventBus,
-        orchestrator: object,
+        orchestrator: Board,
         matcher: Matcher,
     ) -> None:
         self._store = store
@@ -79,7 +80,7 @@ class Publisher:
         """
         entry = registry.entry_of(obj)
         if entry is not None:
-            data = entry.freeze(cast("BaseModel", obj))
+            data = entry.freeze(obj)  # pyright: ignore[reportArgumentType] - it is a model
         elif isinstance(obj, Artifact):
             return _restamped(obj, correlation_id, partition_key, tags, visibility, depth)
         elif isinstance(obj, Mapping):
@@ -168,37 +169,40 @@ class Publisher:
             PublishError: A component refused an artifact; nothing was stored.
             StoreError: The store could not do it; nothing was stored.
         """
-        silent: set[int] | None = None
+        starting = artifacts
         if self._components.watches_publishing:
-            silent = set()
-            for position, artifact in enumerate(artifacts):
-                artifacts[position] = await self._accepted(artifact, silent)
+            starting = await self._accept(artifacts)
         opened: list[Delivery] = []
         if deliver:
             match = self.matcher.match
-            for artifact in artifacts:
-                if silent is None or artifact.key not in silent:
-                    match(artifact, opened, without)
+            for artifact in starting:
+                match(artifact, opened, without)
         commit = Commit(artifacts, opened, closed, run, self._now(), buried)
         try:
             await self._store.commit(commit)
         finally:
-            if commit.is_done:
-                self._stored(commit, on_stored)
+            if commit.is_done:  # then everything follows from it
+                if run is not None:
+                    run.is_committed = True
+                if on_stored is not None:
+                    on_stored()
+                if self._events.is_heard:
+                    self._tell_published(artifacts)
+                if opened:
+                    self.route(opened)
 
-    def _stored(self, commit: Commit, on_stored: Callable[[], None] | None) -> None:
-        """Let everything follow from a commit that the store has."""
-        if commit.run is not None:
-            commit.run.is_committed = True
-        if on_stored is not None:
-            on_stored()
-        if self._events.is_heard:
-            for artifact in commit.artifacts:
-                self._events.tell(
-                    ArtifactPublished(artifact.created_at, artifact.correlation_id, artifact)
-                )
-        if commit.opened:
-            self.route(commit.opened)
+    def _tell_published(self, artifacts: Sequence[Artifact]) -> None:
+        for artifact in artifacts:
+            self._events.tell(
+                ArtifactPublished(artifact.created_at, artifact.correlation_id, artifact)
+            )
+
+    async def _accept(self, artifacts: list[Artifact]) -> list[Artifact]:
+        """Let components see and replace artifacts; return those that start somebody."""
+        silent: set[int] = set()
+        for position, artifact in enumerate(artifacts):
+            artifacts[position] = await self._accepted(artifact, silent)
+        return [artifact for artifact in artifacts if artifact.key not in silent]
 
     async def _accepted(self, artifact: Artifact, silent: set[int]) -> Artifact:
         """Let components see an artifact; note its key if it starts nobody."""

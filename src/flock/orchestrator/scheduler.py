@@ -7,12 +7,15 @@ import heapq
 import itertools
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from contextvars import Context as Variables
 from functools import partial
+from types import coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 from flock.clock import Clock, as_datetime
 from flock.core.slots import Slots
+from flock.errors import PublishError
 from flock.orchestrator.attempts import Attempts
 from flock.orchestrator.events import EventBus, RunQueued
 from flock.orchestrator.job import Call, Ending, Job, Lane
@@ -30,6 +33,10 @@ _random = random.SystemRandom()  # never the generator that users seed
 
 _CANCELLATIONS: Final = 3
 """How often a task that ignores its cancellation is cancelled before it is left behind."""
+_TURN: Final = 0.001
+"""Seconds of real time after which short runs in a row let the event loop have a turn."""
+_AT_LEAST: Final = 16
+"""How many runs in a row there may be before anybody looks at the time."""
 _PATIENCE: Final = 1.0
 """Seconds of real time that a cancelled task may take to end."""
 
@@ -59,14 +66,14 @@ class Scheduler:
         self._offers: list[tuple[tuple[int, int], int, Lane]] = []
         self._order = itertools.count(1)
         self._run_keys = itertools.count(1)
-        self._is_pump_due = False
+        self._is_looking = False
         self._is_stopped = False
         self._jobs: dict[Job, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._has_task_factory = False
+        self._no_variables = Variables()
         attempts.end = self.end
         attempts.enqueue = self.enqueue
-        attempts.free = self.free
         attempts.jobs = self._jobs
 
     # --- the life of the scheduler ---
@@ -76,7 +83,7 @@ class Scheduler:
         self._loop = asyncio.get_running_loop()
         self._has_task_factory = self._loop.get_task_factory() is not None
         self._is_stopped = self._attempts.is_stopped = False
-        self._is_pump_due = False
+        self._is_looking = False
         self._run_keys = itertools.count(_random.getrandbits(127))
         self._offers.clear()
         self._jobs.clear()
@@ -95,7 +102,7 @@ class Scheduler:
         loop = asyncio.get_running_loop()
         end = loop.time() + grace
         while (left := end - loop.time()) > 0:
-            if self._is_pump_due:
+            if self._is_looking:
                 await asyncio.sleep(0)
                 continue
             tasks = [*self._tasks(), *others()]
@@ -126,6 +133,17 @@ class Scheduler:
 
     # --- queueing ---
 
+    def submit_one(self, agent: Agent, delivery: Delivery) -> None:
+        """Queue a run over one delivery."""
+        lane = self._lanes.get(agent.name) or self._lane_of(agent)
+        job = Job(
+            next(self._run_keys), lane, delivery.subscription, (delivery,), [delivery.artifact]
+        )
+        delivery.run = job
+        self._idle.begin(job.correlation_id)
+        self._jobs[job] = None
+        self.enqueue(job)
+
     def submit(
         self,
         agent: Agent,
@@ -153,6 +171,8 @@ class Scheduler:
             job.attempt = run.attempt
             job.emitted = run.emitted
             job.steps = run.steps
+            job.usage = run.usage
+            job.has_begun = run.has_begun
             job.due = run.due
         for delivery in deliveries:
             delivery.run = job
@@ -172,18 +192,32 @@ class Scheduler:
             artifacts: The inputs.
             call: What the caller asks for; its `waiter` gets the outcome.
             is_stored: Whether the inputs are on the board, as parents of the outputs.
+
+        Raises:
+            PublishError: The board shuts down and starts no run any more.
         """
+        self.require_going(agent)
         job = Job(next(self._run_keys), self._lane_of(agent), None, (), artifacts)
         job.call = call
         if not is_stored:
             job.parent_keys = ()
         self._idle.begin(job.correlation_id)
         self._jobs[job] = None
-        if call.is_nested:
-            self._start(job)
-        else:
-            self.enqueue(job)
+        self.enqueue(job)
         return job
+
+    def require_going(self, agent: Agent) -> None:
+        """Refuse to run an agent on a board whose runs are ended.
+
+        Raises:
+            PublishError: They are.
+        """
+        if self._is_stopped:
+            msg = (
+                f"agent {agent.name!r} was called while the board shuts down, which starts no run "
+                "any more; publish its input instead, and it runs when the board is open again"
+            )
+            raise PublishError(msg)
 
     def schedule_task(
         self,
@@ -202,11 +236,16 @@ class Scheduler:
         job.call = Call(waiter, is_nested=True)
         self._idle.begin(job.correlation_id)
         self._jobs[job] = None
+        job.state = "running"
         return self._start(job)
 
     def jobs(self, workflow: str) -> list[Job]:
         """Return the runs that have not ended and have to do with a workflow."""
-        return [job for job in self._jobs if workflow in job.workflows]
+        return [
+            job
+            for job in self._jobs
+            if job.correlation_id == workflow or (job.is_batch and workflow in job.workflows)
+        ]
 
     # --- ending from outside ---
 
@@ -247,6 +286,7 @@ class Scheduler:
         """Let a run wait for its slots, or take its caller's."""
         job.state = "queued"
         if job.call is not None and job.call.is_nested:
+            job.state = "running"
             self._start(job)
             return
         lane = job.lane
@@ -261,7 +301,7 @@ class Scheduler:
         if lane.offered is None or priority > -lane.offered[0]:
             self._offer(lane)
 
-    def free(self, job: Job) -> None:
+    def _free(self, job: Job) -> None:
         """Give the slots of a run that ended back, and let the next one start."""
         lane = job.lane
         if (job.call is not None and job.call.is_nested) or (
@@ -272,7 +312,7 @@ class Scheduler:
         self._board.used -= 1
         if lane.offered is None and lane.ready.first:
             self._offer(lane)
-        if self._offers and not self._is_pump_due:
+        if self._offers and not self._is_looking:
             self._wake()
 
     def _lane_of(self, agent: Agent) -> Lane:
@@ -289,49 +329,164 @@ class Scheduler:
             if lane.offered != key:
                 lane.offered = key
                 heapq.heappush(self._offers, (key, next(self._order), lane))
-            if not self._is_pump_due:
+            if not self._is_looking:
                 self._wake()
 
     def _wake(self) -> None:
         if self._loop is not None:
-            self._is_pump_due = True
+            self._is_looking = True
             self._loop.call_soon(self._pump)
 
     def _pump(self) -> None:
         """Start what can start, the most urgent first, in one step of the event loop."""
-        self._is_pump_due = False
+        self._is_looking = False
         if self._attempts.is_torn_down():
             return  # the event loop is ending, and what starts now would never end
+        is_attended = self._attempts.is_attended
+        while (job := self._next()) is not None:
+            waits = job.lane.waits
+            if waits or is_attended:
+                self._start(job)
+                continue
+            job.task = self._task(self._run_in_a_row(job), self._no_variables)
+            if waits is not None:
+                self._is_looking = True
+                return  # that task goes on with the others
+
+    def _next(self) -> Job | None:
+        """Take the most urgent run that can start out of its queue, and give it its slots."""
         offers = self._offers
         board = self._board
         while offers and not self._is_stopped and board.used < board.limit:
-            key, _, lane = heapq.heappop(offers)
-            if lane.offered != key:
-                continue
-            lane.offered = None
+            key, _, lane = offers[0]
             ready, slots = lane.ready, lane.slots
-            while ready.first and slots.used < slots.limit:
-                if board.used >= board.limit or (offers and ready.key > offers[0][0]):
-                    self._offer(lane)
-                    break
+            if lane.offered != key or not ready.first or slots.used >= slots.limit:
+                heapq.heappop(offers)
+                if lane.offered == key:
+                    lane.offered = None
+            elif len(offers) > 1 and ready.key != key:  # what made it so urgent was taken
+                lane.offered = ready.key
+                heapq.heapreplace(offers, (ready.key, next(self._order), lane))
+            else:
                 job = ready.pop()
                 if job.state == "queued":
+                    job.state = "running"
                     slots.used += 1
                     board.used += 1
-                    self._start(job)
+                    return job
+        return None
 
     def _start(self, job: Job) -> asyncio.Task[None]:
+        """Carry out an attempt in a task of its own."""
+        job.task = self._task(self._run_alone(job), _variables_of(job))
+        return job.task
+
+    async def _run_alone(self, job: Job) -> None:
+        try:
+            await self._attempts.run_agent_task(job)
+        finally:
+            self._free(job)
+
+    def _task(self, work: Coroutine[Any, Any, None], variables: Variables) -> asyncio.Task[None]:
         assert self._loop is not None
-        job.attempt += 1
-        job.state = "running"
-        variables = job.variables if job.attempt == 1 else job.variables.copy()
-        work = self._attempts.run_agent_task(job)
         if self._has_task_factory:
-            task = self._loop.create_task(work, context=variables)
-        else:  # what `create_task` does then, without its detours
-            task = asyncio.Task(work, loop=self._loop, context=variables)
-        job.task = task
-        return task
+            return self._loop.create_task(work, context=variables)
+        # what `create_task` does then, without its detours
+        return asyncio.Task(work, loop=self._loop, context=variables)
+
+    # --- short runs, which never wait ---
+
+    async def _run_in_a_row(self, job: Job | None) -> None:
+        """Carry out attempts one after the other, in this task, until one has waited.
+
+        A task costs as much as all else that a short run needs. A run that never waits leaves
+        its task to the next one: it never gave the event loop a turn, so nobody can know the
+        task by now. Each run has its own context variables all the same.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        assert self._loop is not None
+        end = self._loop.time() + _TURN
+        done = 0
+        self._is_looking = True
+        while job is not None:
+            job.task = task
+            if await self._run_here(job):
+                return
+            job = self._following(job)
+            done += 1
+            if task.cancelling() or (not done % _AT_LEAST and self._loop.time() > end):
+                break
+        if job is None:
+            self._is_looking = False
+        else:
+            job.task = self._task(self._run_in_a_row(job), self._no_variables)
+
+    def _following(self, job: Job) -> Job | None:
+        """Return the run that goes on where one ended, in its slots where it can."""
+        offers = self._offers
+        if len(offers) == 1 and not self._is_stopped:
+            lane = offers[0][2]
+            slots = lane.slots
+            is_mine = lane is job.lane and lane.offered is not None
+            if is_mine and lane.ready.first and slots.used <= slots.limit and not slots.waiters:
+                following = lane.ready.pop()
+                if following.state == "queued":
+                    following.state = "running"
+                    return following
+        self._free(job)
+        return self._next()
+
+    @coroutine
+    def _run_here(self, job: Job) -> Generator[Any, Any, bool]:
+        """Carry out an attempt under its own context variables; return whether it waited."""
+        run = _variables_of(job).run
+        work = self._attempts.run_agent_task(job)
+        lane = job.lane
+        try:
+            waits_for = run(work.send, None)
+        except StopIteration:
+            if lane.waits is None:
+                lane.waits = False
+            return False
+        except BaseException:
+            self._is_looking = False
+            self._free(job)
+            raise
+        lane.waits = True
+        self._is_looking = False
+        if self._offers:
+            self._pump()
+        try:
+            yield from _rest_of(work, run, waits_for)
+        finally:
+            self._free(job)
+        return True
+
+
+def _rest_of(
+    work: Coroutine[Any, Any, None], run: Callable[..., Any], waits_for: object
+) -> Generator[Any, Any, None]:
+    """Go on with a coroutine that waits for something, each step under its variables."""
+    while True:
+        result: object = None
+        thrown: BaseException | None = None
+        try:
+            result = yield waits_for
+        except BaseException as error:  # noqa: BLE001 - the run's own
+            thrown = error
+        try:
+            step = work.send if thrown is None else work.throw
+            waits_for = run(step, result if thrown is None else thrown)
+        except StopIteration:
+            return
+        finally:
+            thrown = None  # its traceback knows this frame: no reference cycle keeps both
+
+
+def _variables_of(job: Job) -> Variables:
+    """Return the context variables for an attempt; what one sets, the next does not see."""
+    return job.variables.copy() if job.attempt else job.variables
 
 
 UNLIMITED: Final = 1 << 62

@@ -21,8 +21,8 @@ class StubAttempts:
 
     end: Any
     enqueue: Any
-    free: Any
     jobs: dict[Job, None]
+    is_attended = False
 
     def __init__(self) -> None:
         self.is_stopped = False
@@ -45,7 +45,6 @@ class StubAttempts:
             del self.going[name]
             job.state = "ended"
             self.jobs.pop(job, None)
-            self.free(job)
 
     def is_torn_down(self) -> bool:
         return False

@@ -8,6 +8,7 @@ import pytest
 from flock import Context, EngineError, ToolAnswer, ToolBox, ToolCalled, flock_tool
 from flock.core.delivery import Run
 from flock.engines.chat import ToolRequest
+from tests.unit.support import Host
 
 
 @flock_tool
@@ -113,9 +114,9 @@ async def test_a_call_that_is_refused_counts_too() -> None:
 
 async def test_observers_are_told_of_tools_that_are_not_there() -> None:
     ctx = Context()
-    seen: list[Any] = []
+    ctx.host = host = Host()
     ctx.run = object.__new__(Run)
-    ctx.emit_to = lambda run, delta: seen.append(delta)
+    seen: list[Any] = host.emitted
     await ToolBox([echo], max_calls=1).answer([request("rm -rf"), request("echo")], ctx)
     assert [(type(d), d.tool, d.error is None) for d in seen] == [
         (ToolCalled, "rm -rf", False),

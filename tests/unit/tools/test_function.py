@@ -17,7 +17,7 @@ from flock.core.delivery import Run
 from flock.core.deltas import ToolCalled
 from flock.engines.threads import ThreadPool
 from flock.testing import ManualClock
-from tests.unit.support import turns
+from tests.unit.support import Host, turns
 
 
 @pytest.fixture
@@ -29,11 +29,10 @@ def threads() -> Iterator[ThreadPool]:
 
 def context(clock: ManualClock | None = None) -> tuple[Context, list[object]]:
     ctx = Context()
-    seen: list[object] = []
+    ctx.host = host = Host()
     ctx.clock = clock or ManualClock()
     ctx.run = object.__new__(Run)
-    ctx.emit_to = lambda run, delta: seen.append(delta)
-    return ctx, seen
+    return ctx, host.emitted
 
 
 async def text(tool: Any, arguments: Any = "", ctx: Context | None = None) -> str:
