@@ -83,14 +83,16 @@ async def test_a_model_that_was_given_is_left_to_its_giver() -> None:
     assert model.closed == 0
 
 
-@pytest.mark.parametrize(("model", "extra"), [("openai/gpt-4.1", "dspy"), ("local/x", "local")])
+@pytest.mark.parametrize(
+    ("model", "extra"), [("openai/gpt-4.1", "dspy"), ("local/smollm2-135m", "local")]
+)
 async def test_a_missing_extra_is_an_error_when_the_board_opens(
     monkeypatch: pytest.MonkeyPatch, model: str, extra: str
 ) -> None:
     from flock.engines.dspy import loading
 
     loading.load_dspy.cache_clear()
-    for name in ("dspy", "flock.engines.local.model"):
+    for name in ("dspy", "xllamacpp"):
         monkeypatch.setitem(sys.modules, name, None)
     board = Flock(model)
     board.agent("thinker").consumes(Ask).publishes(Say)
