@@ -177,7 +177,7 @@ class Waiting:
 def _own_objects() -> int:
     """How many instances of Flock's own classes are alive; what is on the board is none."""
     gc.collect()
-    # A library's class may have a descriptor there instead of a text.
+    # Some compiled classes have something else than a name there.
     return sum(str(type(each).__module__).startswith("flock.") for each in gc.get_objects())
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flock.clock import Clock, SystemClock
     from flock.components.agent import AgentComponent
+    from flock.components.board import Board
     from flock.components.orchestrator import (
         CollectionResult,
         OrchestratorComponent,
@@ -21,13 +22,16 @@ if TYPE_CHECKING:
     from flock.core.artifacts import Artifact
     from flock.core.builder import AgentBuilder
     from flock.core.context import Context, ContextProvider, ContextRequest, EvalInputs, EvalResult
+    from flock.core.deltas import ModelCalled, PartialOutput, Token, ToolCalled
     from flock.core.filters import FilterConfig
     from flock.core.outputs import OutputGroup, OutputSpec
     from flock.core.retry import Backoff
     from flock.core.semantic import Embedder, SemanticMatch
     from flock.core.subscription import BatchSpec, JoinSpec, Subscription
     from flock.core.system import GroupExpired, WorkflowError
+    from flock.core.tool import Tool, ToolAnswer, ToolImage, ToolResource
     from flock.core.types import flock_type, upcasts
+    from flock.core.usage import Budget, Reservation, Spent, Usage
     from flock.core.visibility import (
         AfterVisibility,
         AgentIdentity,
@@ -37,22 +41,31 @@ if TYPE_CHECKING:
         TenantVisibility,
         Visibility,
     )
+    from flock.core.workflow import WorkflowStatus
     from flock.engines.base import EngineComponent
+    from flock.engines.chat import ChatAnswer, ChatModel, ChatRequest, ToolRequest
     from flock.engines.dspy import DSPyEngine
+    from flock.engines.dspy.patience import Patience
     from flock.engines.semantic import OnnxEmbedder
     from flock.errors import (
+        BudgetExceeded,
+        ContextOverflow,
         DeclarationError,
         EngineError,
         FlockError,
         LoopLimitExceeded,
+        ModelRefused,
+        ModelUnavailable,
         NotFound,
         NotIdle,
         NotYetAvailable,
         OutputContractError,
         PublishError,
+        RateLimited,
         RunError,
         RunTimeout,
         SchemaTooNew,
+        ServerUnavailable,
         StoreError,
         StoreLocked,
         TypeRegistryError,
@@ -80,14 +93,11 @@ if TYPE_CHECKING:
     )
     from flock.orchestrator.flock import Flock
     from flock.orchestrator.idle import IdleReport
-    from flock.orchestrator.workflows import WorkflowStatus
     from flock.store.memory import InMemoryBlackboardStore
-    from flock.store.protocol import (
-        ArtifactSummary,
-        BlackboardStore,
-        ConsumptionRecord,
-        DeadLetter,
-    )
+    from flock.store.protocol import ArtifactSummary, BlackboardStore, ConsumptionRecord, DeadLetter
+    from flock.tools.box import ToolBox, toolbox_of
+    from flock.tools.function import FunctionTool, flock_tool
+    from flock.tools.mcp.server import MCPServer
 
 __version__ = "0.1.0"
 
@@ -104,11 +114,18 @@ __all__ = [
     "BatchFlushed",
     "BatchSpec",
     "BlackboardStore",
+    "Board",
     "BoardIdle",
+    "Budget",
+    "BudgetExceeded",
+    "ChatAnswer",
+    "ChatModel",
+    "ChatRequest",
     "Clock",
     "CollectionResult",
     "ConsumptionRecord",
     "Context",
+    "ContextOverflow",
     "ContextProvider",
     "ContextRequest",
     "DSPyEngine",
@@ -127,6 +144,7 @@ __all__ = [
     "FilterConfig",
     "Flock",
     "FlockError",
+    "FunctionTool",
     "GroupExpired",
     "GroupSkipped",
     "IdleReport",
@@ -135,6 +153,10 @@ __all__ = [
     "JoinSpec",
     "LabelledVisibility",
     "LoopLimitExceeded",
+    "MCPServer",
+    "ModelCalled",
+    "ModelRefused",
+    "ModelUnavailable",
     "NotFound",
     "NotIdle",
     "NotYetAvailable",
@@ -143,9 +165,13 @@ __all__ = [
     "OutputContractError",
     "OutputGroup",
     "OutputSpec",
+    "PartialOutput",
+    "Patience",
     "PrivateVisibility",
     "PublicVisibility",
     "PublishError",
+    "RateLimited",
+    "Reservation",
     "RunCancelled",
     "RunEmitted",
     "RunError",
@@ -158,18 +184,31 @@ __all__ = [
     "ScheduleDecision",
     "SchemaTooNew",
     "SemanticMatch",
+    "ServerUnavailable",
+    "Spent",
     "StoreError",
     "StoreLocked",
     "Subscription",
     "SystemClock",
     "TenantVisibility",
+    "Token",
+    "Tool",
+    "ToolAnswer",
+    "ToolBox",
+    "ToolCalled",
+    "ToolImage",
+    "ToolRequest",
+    "ToolResource",
     "TypeRegistryError",
     "UpcastError",
+    "Usage",
     "Visibility",
     "WorkflowError",
     "WorkflowIdle",
     "WorkflowStatus",
+    "flock_tool",
     "flock_type",
+    "toolbox_of",
     "upcasts",
 ]
 
@@ -179,6 +218,7 @@ _MODULES = {
         "SystemClock",
     ),
     "flock.components.agent": ("AgentComponent",),
+    "flock.components.board": ("Board",),
     "flock.components.orchestrator": (
         "CollectionResult",
         "OrchestratorComponent",
@@ -194,13 +234,22 @@ _MODULES = {
         "EvalInputs",
         "EvalResult",
     ),
+    "flock.core.deltas": (
+        "ModelCalled",
+        "PartialOutput",
+        "Token",
+        "ToolCalled",
+    ),
     "flock.core.filters": ("FilterConfig",),
     "flock.core.outputs": (
         "OutputGroup",
         "OutputSpec",
     ),
     "flock.core.retry": ("Backoff",),
-    "flock.core.semantic": ("Embedder", "SemanticMatch"),
+    "flock.core.semantic": (
+        "Embedder",
+        "SemanticMatch",
+    ),
     "flock.core.subscription": (
         "BatchSpec",
         "JoinSpec",
@@ -210,9 +259,21 @@ _MODULES = {
         "GroupExpired",
         "WorkflowError",
     ),
+    "flock.core.tool": (
+        "Tool",
+        "ToolAnswer",
+        "ToolImage",
+        "ToolResource",
+    ),
     "flock.core.types": (
         "flock_type",
         "upcasts",
+    ),
+    "flock.core.usage": (
+        "Budget",
+        "Reservation",
+        "Spent",
+        "Usage",
     ),
     "flock.core.visibility": (
         "AfterVisibility",
@@ -223,22 +284,36 @@ _MODULES = {
         "TenantVisibility",
         "Visibility",
     ),
+    "flock.core.workflow": ("WorkflowStatus",),
     "flock.engines.base": ("EngineComponent",),
+    "flock.engines.chat": (
+        "ChatAnswer",
+        "ChatModel",
+        "ChatRequest",
+        "ToolRequest",
+    ),
     "flock.engines.dspy": ("DSPyEngine",),
+    "flock.engines.dspy.patience": ("Patience",),
     "flock.engines.semantic": ("OnnxEmbedder",),
     "flock.errors": (
+        "BudgetExceeded",
+        "ContextOverflow",
         "DeclarationError",
         "EngineError",
         "FlockError",
         "LoopLimitExceeded",
+        "ModelRefused",
+        "ModelUnavailable",
         "NotFound",
         "NotIdle",
         "NotYetAvailable",
         "OutputContractError",
         "PublishError",
+        "RateLimited",
         "RunError",
         "RunTimeout",
         "SchemaTooNew",
+        "ServerUnavailable",
         "StoreError",
         "StoreLocked",
         "TypeRegistryError",
@@ -265,7 +340,6 @@ _MODULES = {
         "WorkflowIdle",
     ),
     "flock.orchestrator.flock": ("Flock",),
-    "flock.orchestrator.workflows": ("WorkflowStatus",),
     "flock.orchestrator.idle": ("IdleReport",),
     "flock.store.memory": ("InMemoryBlackboardStore",),
     "flock.store.protocol": (
@@ -274,6 +348,15 @@ _MODULES = {
         "ConsumptionRecord",
         "DeadLetter",
     ),
+    "flock.tools.box": (
+        "ToolBox",
+        "toolbox_of",
+    ),
+    "flock.tools.function": (
+        "FunctionTool",
+        "flock_tool",
+    ),
+    "flock.tools.mcp.server": ("MCPServer",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -15,6 +15,7 @@ from flock import (
     AgentBuilder,
     Artifact,
     BatchSpec,
+    Board,
     Context,
     EngineComponent,
     EvalInputs,
@@ -25,9 +26,13 @@ from flock import (
     IdleReport,
     JoinSpec,
     OnnxEmbedder,
+    OrchestratorComponent,
     OutputGroup,
     PrivateVisibility,
     SemanticMatch,
+    ToolAnswer,
+    WorkflowStatus,
+    flock_tool,
     flock_type,
     upcasts,
 )
@@ -182,6 +187,30 @@ class Echo(EngineComponent):
         return EvalResult.from_object(Receipt())
 
 
+# --- tools ---
+
+
+@flock_tool
+def halve(n: int) -> float:
+    return n / 2
+
+
+@flock_tool(name="other", timeout=timedelta(seconds=1))
+async def wait(n: int, *, text: str = "") -> str:
+    return text * n
+
+
+assert_type(halve(3), float)
+halve("3")  # pyright: ignore[reportArgumentType]
+assert_type(agent.with_tools([halve, wait, len], max_calls=3), AgentBuilder)
+agent.with_tools([3])  # pyright: ignore[reportArgumentType]
+
+
+async def use_tools() -> None:
+    assert_type(await wait(3, text="x"), str)
+    assert_type(await halve.call('{"n": 3}'), ToolAnswer)
+
+
 # --- the board --------------------------------------------------------------------------------
 
 
@@ -211,3 +240,22 @@ async def use(board: Flock) -> None:
         await board.publish(Order)  # pyright: ignore[reportArgumentType]
         await board.publish(Order(), idempotent="x")  # pyright: ignore[reportCallIssue]
     await ManualClock().advance(timedelta(minutes=5))
+
+
+class Audit(OrchestratorComponent):
+    """Hooks know what the board can do, whether or not their argument is annotated."""
+
+    async def on_idle(self, orchestrator):  # pyright: ignore[reportMissingParameterType]
+        assert_type(orchestrator, Board)
+        assert_type(await orchestrator.publish(Receipt(), tags=["audit"]), Artifact)
+        assert_type(await orchestrator.arun("shop", Order()), list[Artifact])
+        assert_type(await orchestrator.status("w"), WorkflowStatus)
+        assert_type(await orchestrator.store.get_by_type(Order), list[Order])
+        orchestrator.shutdown  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]  # noqa: B018
+
+    async def on_shutdown(self, orchestrator: Board) -> None:
+        await orchestrator.publish(5)  # pyright: ignore[reportArgumentType]
+
+
+board: Board = flock
+flock.add_component(Audit())

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from flock.core.agent import failure_of
 from flock.core.delivery import Delivery
+from flock.core.failure import failure_of
 from flock.core.semantic import Scores, SemanticMatch, meets
 from flock.core.visibility import PUBLIC
 
@@ -93,7 +93,10 @@ class Matcher:
         """
         routes = self._routes.get(artifact.entry.name)
         if routes is None:
-            return
+            name = artifact.entry.name_among(self._routes)  # renamed since the index was made?
+            if name is None:
+                return
+            routes = self._routes[name]
         served: Agent | None = None
         for route in routes:
             subscription, agent, is_gated, has_filters, entry = route

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import BaseModel
 
 from flock.clock import Clock
-from flock.core.agent import failure_of
 from flock.core.artifacts import (
     EXTERNAL,
     NO_TAGS,
@@ -19,6 +18,7 @@ from flock.core.artifacts import (
     new_key,
     seal,
 )
+from flock.core.failure import failure_of
 from flock.core.lifecycle import label_of
 from flock.core.types import registry
 from flock.core.visibility import PUBLIC, Visibility
@@ -28,6 +28,7 @@ from flock.orchestrator.failures import shown
 from flock.store.protocol import BlackboardStore, Commit
 
 if TYPE_CHECKING:
+    from flock.components.board import Board
     from flock.core.delivery import Delivery, Run
     from flock.orchestrator.component_runner import ComponentRunner
     from flock.orchestrator.embeddings import Embeddings
@@ -51,7 +52,7 @@ class Publisher:
         clock: Clock,
         components: ComponentRunner,
         events: EventBus,
-        orchestrator: object,
+        orchestrator: Board,
         matcher: Matcher,
         embeddings: Embeddings,
     ) -> None:

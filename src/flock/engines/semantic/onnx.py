@@ -153,7 +153,7 @@ def _load(files: ModelFiles, max_tokens: int, threads: int) -> _Model:
     Raises:
         EngineError: It cannot be loaded.
     """
-    import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
+    import onnxruntime
 
     library: Any = onnxruntime  # it has no types
     options = library.SessionOptions()
