@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flock.clock import Clock, SystemClock
     from flock.components.agent import AgentComponent
+    from flock.components.board import Board
     from flock.components.guards.findings import Detector, Finding
     from flock.components.guards.guard import BoardGuard, Guard
     from flock.components.guards.pii import PiiDetector
@@ -25,16 +26,19 @@ if TYPE_CHECKING:
     from flock.core.artifacts import Artifact
     from flock.core.builder import AgentBuilder
     from flock.core.context import Context, ContextProvider, ContextRequest, EvalInputs, EvalResult
-    from flock.core.deltas import GuardFound
+    from flock.core.deltas import GuardFound, ModelCalled, PartialOutput, Token, ToolCalled
     from flock.core.filters import FilterConfig
     from flock.core.media.file import File
     from flock.core.media.image import Image
     from flock.core.media.limits import FileLimits, ImageLimits
     from flock.core.outputs import OutputGroup, OutputSpec
     from flock.core.retry import Backoff
+    from flock.core.semantic import Embedder, SemanticMatch
     from flock.core.subscription import BatchSpec, JoinSpec, Subscription
     from flock.core.system import GroupExpired, WorkflowError
+    from flock.core.tool import Tool, ToolAnswer, ToolImage, ToolResource
     from flock.core.types import flock_type, upcasts
+    from flock.core.usage import Budget, Reservation, Spent, Usage
     from flock.core.visibility import (
         AfterVisibility,
         AgentIdentity,
@@ -44,22 +48,32 @@ if TYPE_CHECKING:
         TenantVisibility,
         Visibility,
     )
+    from flock.core.workflow import WorkflowStatus
     from flock.engines.base import EngineComponent
+    from flock.engines.chat import ChatAnswer, ChatModel, ChatRequest, ToolRequest
     from flock.engines.dspy import DSPyEngine
+    from flock.engines.dspy.patience import Patience
+    from flock.engines.semantic import OnnxEmbedder
     from flock.errors import (
+        BudgetExceeded,
+        ContextOverflow,
         DeclarationError,
         EngineError,
         FlockError,
         GuardBlocked,
         LoopLimitExceeded,
+        ModelRefused,
+        ModelUnavailable,
         NotFound,
         NotIdle,
         NotYetAvailable,
         OutputContractError,
         PublishError,
+        RateLimited,
         RunError,
         RunTimeout,
         SchemaTooNew,
+        ServerUnavailable,
         StoreError,
         StoreLocked,
         TypeRegistryError,
@@ -87,14 +101,11 @@ if TYPE_CHECKING:
     )
     from flock.orchestrator.flock import Flock
     from flock.orchestrator.idle import IdleReport
-    from flock.orchestrator.workflows import WorkflowStatus
     from flock.store.memory import InMemoryBlackboardStore
-    from flock.store.protocol import (
-        ArtifactSummary,
-        BlackboardStore,
-        ConsumptionRecord,
-        DeadLetter,
-    )
+    from flock.store.protocol import ArtifactSummary, BlackboardStore, ConsumptionRecord, DeadLetter
+    from flock.tools.box import ToolBox, toolbox_of
+    from flock.tools.function import FunctionTool, flock_tool
+    from flock.tools.mcp.server import MCPServer
 
 __version__ = "0.1.0"
 
@@ -111,12 +122,19 @@ __all__ = [
     "BatchFlushed",
     "BatchSpec",
     "BlackboardStore",
+    "Board",
     "BoardGuard",
     "BoardIdle",
+    "Budget",
+    "BudgetExceeded",
+    "ChatAnswer",
+    "ChatModel",
+    "ChatRequest",
     "Clock",
     "CollectionResult",
     "ConsumptionRecord",
     "Context",
+    "ContextOverflow",
     "ContextProvider",
     "ContextRequest",
     "DSPyEngine",
@@ -125,6 +143,7 @@ __all__ = [
     "DeclarationError",
     "DeliveryWaiting",
     "Detector",
+    "Embedder",
     "EngineComponent",
     "EngineError",
     "EvalInputs",
@@ -138,6 +157,7 @@ __all__ = [
     "Finding",
     "Flock",
     "FlockError",
+    "FunctionTool",
     "GroupExpired",
     "GroupSkipped",
     "Guard",
@@ -151,17 +171,26 @@ __all__ = [
     "JoinSpec",
     "LabelledVisibility",
     "LoopLimitExceeded",
+    "MCPServer",
+    "ModelCalled",
+    "ModelRefused",
+    "ModelUnavailable",
     "NotFound",
     "NotIdle",
     "NotYetAvailable",
+    "OnnxEmbedder",
     "OrchestratorComponent",
     "OutputContractError",
     "OutputGroup",
     "OutputSpec",
+    "PartialOutput",
+    "Patience",
     "PiiDetector",
     "PrivateVisibility",
     "PublicVisibility",
     "PublishError",
+    "RateLimited",
+    "Reservation",
     "RunCancelled",
     "RunEmitted",
     "RunError",
@@ -174,18 +203,32 @@ __all__ = [
     "ScheduleDecision",
     "SchemaTooNew",
     "SecretDetector",
+    "SemanticMatch",
+    "ServerUnavailable",
+    "Spent",
     "StoreError",
     "StoreLocked",
     "Subscription",
     "SystemClock",
     "TenantVisibility",
+    "Token",
+    "Tool",
+    "ToolAnswer",
+    "ToolBox",
+    "ToolCalled",
+    "ToolImage",
+    "ToolRequest",
+    "ToolResource",
     "TypeRegistryError",
     "UpcastError",
+    "Usage",
     "Visibility",
     "WorkflowError",
     "WorkflowIdle",
     "WorkflowStatus",
+    "flock_tool",
     "flock_type",
+    "toolbox_of",
     "upcasts",
 ]
 
@@ -195,6 +238,7 @@ _MODULES = {
         "SystemClock",
     ),
     "flock.components.agent": ("AgentComponent",),
+    "flock.components.board": ("Board",),
     "flock.components.guards.findings": (
         "Detector",
         "Finding",
@@ -220,7 +264,13 @@ _MODULES = {
         "EvalInputs",
         "EvalResult",
     ),
-    "flock.core.deltas": ("GuardFound",),
+    "flock.core.deltas": (
+        "GuardFound",
+        "ModelCalled",
+        "PartialOutput",
+        "Token",
+        "ToolCalled",
+    ),
     "flock.core.filters": ("FilterConfig",),
     "flock.core.media.file": ("File",),
     "flock.core.media.image": ("Image",),
@@ -233,6 +283,10 @@ _MODULES = {
         "OutputSpec",
     ),
     "flock.core.retry": ("Backoff",),
+    "flock.core.semantic": (
+        "Embedder",
+        "SemanticMatch",
+    ),
     "flock.core.subscription": (
         "BatchSpec",
         "JoinSpec",
@@ -242,9 +296,21 @@ _MODULES = {
         "GroupExpired",
         "WorkflowError",
     ),
+    "flock.core.tool": (
+        "Tool",
+        "ToolAnswer",
+        "ToolImage",
+        "ToolResource",
+    ),
     "flock.core.types": (
         "flock_type",
         "upcasts",
+    ),
+    "flock.core.usage": (
+        "Budget",
+        "Reservation",
+        "Spent",
+        "Usage",
     ),
     "flock.core.visibility": (
         "AfterVisibility",
@@ -255,22 +321,37 @@ _MODULES = {
         "TenantVisibility",
         "Visibility",
     ),
+    "flock.core.workflow": ("WorkflowStatus",),
     "flock.engines.base": ("EngineComponent",),
+    "flock.engines.chat": (
+        "ChatAnswer",
+        "ChatModel",
+        "ChatRequest",
+        "ToolRequest",
+    ),
     "flock.engines.dspy": ("DSPyEngine",),
+    "flock.engines.dspy.patience": ("Patience",),
+    "flock.engines.semantic": ("OnnxEmbedder",),
     "flock.errors": (
+        "BudgetExceeded",
+        "ContextOverflow",
         "DeclarationError",
         "EngineError",
         "FlockError",
         "GuardBlocked",
         "LoopLimitExceeded",
+        "ModelRefused",
+        "ModelUnavailable",
         "NotFound",
         "NotIdle",
         "NotYetAvailable",
         "OutputContractError",
         "PublishError",
+        "RateLimited",
         "RunError",
         "RunTimeout",
         "SchemaTooNew",
+        "ServerUnavailable",
         "StoreError",
         "StoreLocked",
         "TypeRegistryError",
@@ -297,7 +378,6 @@ _MODULES = {
         "WorkflowIdle",
     ),
     "flock.orchestrator.flock": ("Flock",),
-    "flock.orchestrator.workflows": ("WorkflowStatus",),
     "flock.orchestrator.idle": ("IdleReport",),
     "flock.store.memory": ("InMemoryBlackboardStore",),
     "flock.store.protocol": (
@@ -306,6 +386,15 @@ _MODULES = {
         "ConsumptionRecord",
         "DeadLetter",
     ),
+    "flock.tools.box": (
+        "ToolBox",
+        "toolbox_of",
+    ),
+    "flock.tools.function": (
+        "FunctionTool",
+        "flock_tool",
+    ),
+    "flock.tools.mcp.server": ("MCPServer",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

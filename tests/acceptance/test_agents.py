@@ -35,8 +35,6 @@ from flock import (
     EvalInputs,
     EvalResult,
     Flock,
-    JoinSpec,
-    NotYetAvailable,
     PrivateVisibility,
     RunTimeout,
     WorkflowError,
@@ -101,81 +99,6 @@ def test_every_word_returns_the_builder() -> None:
 
     assert builder.with_context(provider) is builder
     assert builder.consumes(Letter).calls(lambda _: None) is not None
-
-
-BAD: dict[str, tuple[str, Callable[[AgentBuilder], Any]]] = {
-    "no types consumed": ("consumes", lambda b: b.consumes()),  # pyright: ignore[reportCallIssue]
-    "no types published": ("publishes", lambda b: b.publishes()),  # pyright: ignore[reportCallIssue]
-    "not a model": ("consumes", lambda b: b.consumes(int)),  # pyright: ignore[reportArgumentType, reportCallIssue]
-    "an instance": ("consumes", lambda b: b.consumes(Order())),  # pyright: ignore[reportArgumentType, reportCallIssue]
-    "not a model published": ("publishes", lambda b: b.publishes(dict)),  # pyright: ignore[reportArgumentType, reportCallIssue]
-    "unknown type name": ("consumes", lambda b: b.consumes("NoSuchTypeAnywhere")),
-    "unknown mode": ("mode", lambda b: b.consumes(Order, mode="sometimes")),  # pyright: ignore[reportArgumentType, reportCallIssue]
-    "fan-out upside down": ("fan_out", lambda b: b.publishes(Parcel, fan_out=(3, 1))),
-    "fan-out zero": ("fan_out", lambda b: b.publishes(Parcel, fan_out=0)),
-    "fan-out negative": ("fan_out", lambda b: b.publishes(Parcel, fan_out=-2)),
-    "fan-out range negative": ("fan_out", lambda b: b.publishes(Parcel, fan_out=(-1, 2))),
-    "best of none": ("best_of", lambda b: b.best_of(0)),
-    "no concurrency": ("max_concurrency", lambda b: b.max_concurrency(0)),
-    "negative concurrency": ("max_concurrency", lambda b: b.max_concurrency(-1)),
-    "no attempts": ("retry", lambda b: b.retry(attempts=0)),
-    "negative back-off": ("retry", lambda b: b.retry(attempts=2, backoff=-1)),
-    "timeout zero": ("timeout", lambda b: b.timeout(0)),
-    "timeout negative": ("timeout", lambda b: b.timeout(timedelta(seconds=-1))),
-    "two triggers": ("schedule", lambda b: b.schedule(every=5, cron="* * * * *")),
-    "no trigger": ("schedule", lambda b: b.schedule()),
-    "every zero": ("schedule", lambda b: b.schedule(every=0)),
-    "unknown agent option": ("consumes", lambda b: b.consumes(Order, wher=1)),  # pyright: ignore[reportCallIssue]
-    "where is not callable": ("where", lambda b: b.consumes(Order, where=3)),  # pyright: ignore[reportArgumentType, reportCallIssue]
-    "calls what cannot be called": ("calls", lambda b: b.calls(3)),  # pyright: ignore[reportArgumentType]
-}
-
-
-@pytest.mark.parametrize(("word", "declare"), BAD.values(), ids=BAD.keys())
-def test_a_bad_declaration_fails_where_it_is_made_and_names_agent_and_word(
-    word: str, declare: Callable[[AgentBuilder], Any]
-) -> None:
-    builder = Flock().agent("culprit")
-    with pytest.raises((DeclarationError, TypeError)) as failure:
-        declare(builder)
-    if isinstance(failure.value, DeclarationError):
-        assert not isinstance(failure.value, NotYetAvailable)
-        assert isinstance(failure.value, ValueError)
-        message = str(failure.value)
-        assert "culprit" in message
-        assert word in message
-    else:
-        assert "wher" in str(failure.value)
-
-
-@pytest.mark.parametrize(
-    "declare",
-    [
-        lambda: BatchSpec(),
-        lambda: BatchSpec(size=0),
-        lambda: BatchSpec(size=-1),
-        lambda: BatchSpec(timeout=timedelta(0)),
-        lambda: BatchSpec(timeout=timedelta(seconds=-1)),
-        lambda: BatchSpec(timeout=0),
-        lambda: BatchSpec(size=3, timeout=0),
-        lambda: JoinSpec(by=lambda o: o, within=0),
-        lambda: JoinSpec(by=lambda o: o, within=-3),
-        lambda: JoinSpec(by=lambda o: o, within=timedelta(0)),
-        lambda: JoinSpec(by=lambda o: o, within=timedelta(seconds=-1)),
-        lambda: JoinSpec(by=lambda o: o, within=2, on_expired="explode"),  # pyright: ignore[reportArgumentType]
-        lambda: JoinSpec(by=None, within=2),  # pyright: ignore[reportArgumentType]
-    ],
-)
-def test_a_senseless_gate_is_refused_where_it_is_written(declare: Callable[[], Any]) -> None:
-    with pytest.raises((DeclarationError, ValueError, TypeError)):
-        declare()
-
-
-def test_reserved_and_empty_names_are_refused() -> None:
-    board = Flock()
-    for name in ("external", ""):
-        with pytest.raises(DeclarationError):
-            board.agent(name)
 
 
 def test_a_function_that_contradicts_its_declaration_is_refused() -> None:

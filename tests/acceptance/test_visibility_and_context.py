@@ -6,7 +6,7 @@
 # pyright: reportOptionalMemberAccess=false
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -295,6 +295,60 @@ async def test_outputs_carry_the_declared_visibility() -> None:
         await board.publish(Ask())
         await board.run_until_idle()
         assert ran == ["friend"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [None, "Public", {"kind": "Public"}, PublicVisibility, {"friend"}, 0, Note()],
+    ids=repr,
+)
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_a_visibility_function_that_returns_no_visibility_fails_the_run_and_shows_nothing(
+    answer: Any, is_stream: bool
+) -> None:
+    ran: list[str] = []
+
+    def make(ask: Ask) -> Note:
+        return Note(n=ask.n)
+
+    def stream(ask: Ask) -> Iterator[Note]:
+        yield Note(n=ask.n)
+
+    def decide(note: Note) -> Any:
+        return answer
+
+    async with Flock() as board:
+        work = stream if is_stream else make
+        board.agent("maker").consumes(Ask).publishes(Note, visibility=decide).calls(work)
+        board.agent("reader").consumes(Note).calls(lambda _: ran.append("reader"))
+        await board.publish(Ask(n=3))
+        report = await board.run_until_idle()
+
+        assert (report.runs, report.failed) == (1, 1)
+        assert await board.store.get_by_type(Note) == []
+        assert ran == []
+        (letter,) = await board.dead_letters()
+        assert letter.error_type == "OutputContractError"
+        for said in ("'maker'", repr(answer), "Note", "return a Visibility such as"):
+            assert said in letter.error_message
+
+
+async def test_a_visibility_function_decides_per_output() -> None:
+    def decide(note: Note) -> Visibility:
+        return PrivateVisibility(agents={"friend"}) if note.n else PublicVisibility()
+
+    seen: list[tuple[str, int]] = []
+    async with Flock() as board:
+        board.agent("maker").consumes(Ask).publishes(Note, fan_out=2, visibility=decide).calls(
+            lambda _: [Note(n=0), Note(n=1)]
+        )
+        for name in ("friend", "foe"):
+            board.agent(name).consumes(Note).calls(
+                lambda note, name=name: seen.append((name, note.n))
+            )
+        await board.publish(Ask())
+        await board.run_until_idle()
+        assert sorted(seen) == [("foe", 0), ("friend", 0), ("friend", 1)]
 
 
 async def test_a_producer_can_always_read_what_it_produced() -> None:

@@ -1,5 +1,6 @@
 """A commit makes all of it true at once, or nothing."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -9,7 +10,8 @@ import pytest
 from flock.core.artifacts import Artifact, new_key
 from flock.core.delivery import Delivery, Run
 from flock.core.filters import FilterConfig
-from flock.errors import StoreError
+from flock.core.usage import Charge, Spent, Usage
+from flock.errors import StoreError, StoreLocked
 from flock.store.protocol import BlackboardStore, Commit, ConsumptionRecord, DeadLetter
 from tests.unit.support import T0, A, B, artifact, subscription
 
@@ -212,12 +214,37 @@ async def test_open_work_outlives_closing_and_opening_the_store(store: Blackboar
     assert [d.artifact.id for d in await store.open_deliveries()] == [delivery.artifact.id]
 
 
-async def test_opening_twice_and_closing_twice_do_no_harm(store: BlackboardStore) -> None:
+async def test_an_open_store_is_locked_and_names_its_holder(store: BlackboardStore) -> None:
     await published(store, artifact(A()))
     before = await Seen.of(store)
-    await store.open()
-    await store.open()
+    await store.close()
+    await store.open("board 'first'")
+    with pytest.raises(StoreLocked, match=r"by board 'first'; .* shutdown\(\)"):
+        await store.open("board 'second'")
     assert await Seen.of(store) == before
+    await store.close()
+    await store.open("board 'second'")
+    with pytest.raises(StoreLocked, match="by board 'second'"):
+        await store.open("board 'first'")
+    assert await Seen.of(store) == before
+
+
+async def test_what_an_event_loop_that_ended_left_open_is_taken_over(
+    store: BlackboardStore,
+) -> None:
+    await published(store, artifact(A()))
+    before = await Seen.of(store)
+    await store.close()
+    await asyncio.to_thread(asyncio.run, store.open("board 'gone'"))
+    await store.open("board 'next'")
+    assert await Seen.of(store) == before
+    with pytest.raises(StoreLocked, match="by board 'next'"):
+        await store.open("board 'gone'")
+
+
+async def test_closing_twice_does_no_harm(store: BlackboardStore) -> None:
+    await published(store, artifact(A()))
+    before = await Seen.of(store)
     await store.close()
     await store.close()
     await store.open()
@@ -370,3 +397,33 @@ async def test_an_artifact_that_was_read_stays_as_it_was(store: BlackboardStore)
     assert first is not None
     with pytest.raises(AttributeError, match="frozen"):
         first.seq = 7
+
+
+async def test_what_was_spent_is_kept_by_workflow_agent_run_and_model(
+    store: BlackboardStore,
+) -> None:
+    one, two = Usage(1, 10, 5, 2, 0.25, 1.5), Usage(2, 1, 1, 0, None, 0.5)
+    charges = [
+        Charge(1, "w1", "amy", None),
+        Charge(1, "w1", "amy", "m", one),
+        Charge(1, "w1", "amy", "m", one),
+        Charge(2, "w2", "amy", "n", two),
+        Charge(3, "w1", "bob", "m", two),
+    ]
+    await store.commit(Commit(charges=charges[:2], at=T0))
+    await store.commit(Commit(charges=charges[2:], at=T0))
+    assert await store.spent() == Spent(1, {"m": one + one + two, "n": two})
+    assert await store.spent(correlation_id="w1") == Spent(1, {"m": one + one + two})
+    assert await store.spent(agent="amy") == Spent(1, {"m": one + one, "n": two})
+    assert await store.spent(correlation_id="w2", agent="bob") == Spent()
+    assert await store.spent(run_id=f"{1:032x}") == Spent(0, {"m": one + one})
+    assert await store.spent(run_id=f"{1:032x}", agent="bob") == Spent()
+    assert await store.spent(run_id=f"{9:032x}") == Spent()
+
+
+async def test_a_commit_that_fails_charges_nothing(store: BlackboardStore) -> None:
+    made = artifact(A())
+    await published(store, made)
+    with pytest.raises(StoreError):
+        await store.commit(Commit([made], charges=[Charge(1, "w", "amy", "m", Usage(1))], at=T0))
+    assert await store.spent() == Spent()

@@ -4,23 +4,38 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, time
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypedDict, TypeVar, Unpack, cast, overload
+from datetime import datetime, time, tzinfo
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    NoReturn,
+    Self,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
 from pydantic import BaseModel
 
 from flock.core.agent import Agent
+from flock.core.lifecycle import can_answer
 from flock.core.retry import Backoff, RetryOn, retry_policy
+from flock.core.semantic import SemanticMatch
 from flock.core.settle import settle
 from flock.core.signature import read_signature
 from flock.core.spans import Span, seconds
 from flock.core.subscription import BatchSpec, JoinSpec, Mode, Subscription
+from flock.core.usage import Budget
 from flock.core.visibility import Visibility
 from flock.core.words import Validation, Where, Word
 
 if TYPE_CHECKING:
     from flock.core.context import ContextProvider, EvalResult
     from flock.core.lifecycle import Engine, RunHooks
+    from flock.core.tool import Approve, Tool, ToolMaker
 
 __all__ = ["AgentBuilder", "settle"]
 
@@ -38,7 +53,7 @@ class _ConsumesOptions(TypedDict, total=False):
     mode: Mode
     priority: int
     activation: object
-    semantic_match: object
+    semantic_match: str | SemanticMatch | Sequence[str | SemanticMatch] | None
 
 
 class _PublishesOptions(TypedDict, total=False):
@@ -53,12 +68,15 @@ class AgentBuilder:
     """Declares one agent. Every word returns the builder and can be given in any order.
 
     Every word raises `DeclarationError`, naming agent, word and remedy, when what it is
-    given contradicts itself.
+    given contradicts itself, and leaves the declaration as it was. What only shows when all
+    words are there, such as a function that cannot take what is consumed, is refused when
+    the board opens.
     """
 
-    def __init__(self, agent: Agent, changed: Callable[[], None]) -> None:
+    def __init__(self, agent: Agent, changed: Callable[[], None], make: ToolMaker) -> None:
         self.agent = agent
         self._changed = changed
+        self._make = make
 
     @property
     def name(self) -> str:
@@ -133,7 +151,7 @@ class AgentBuilder:
         mode: Mode = "both",
         priority: int = 0,
         activation: object = None,
-        semantic_match: object = None,
+        semantic_match: str | SemanticMatch | Sequence[str | SemanticMatch] | None = None,
     ) -> Self:
         """Start the agent on these types: all of them in one call, any of several calls.
 
@@ -144,19 +162,19 @@ class AgentBuilder:
                 complete group. A raising predicate is logged and does not match.
             from_agents: Names of the producers to listen to; `"external"` is the outside.
             tags: Tags of which an artifact must have at least one.
-            join: Bring together what has the same key.
+            join: Bring together what has the same key; two types at least.
             batch: Gather several and run once for all.
             mode: `"events"`: started by published artifacts only; `"direct"`: by `arun`
                 and `invoke` only; `"both"`.
             priority: Higher runs first when both are ready.
             activation: Comes with a later version.
-            semantic_match: Comes with a later version.
+            semantic_match: What the text of each artifact must be about: a query such as
+                `"urgent billing problem"`, a `SemanticMatch`, or several, all of which must
+                hold. Asked last. Needs the board's embedder, or the extra `semantic`.
         """
         word = self._word("consumes")
         if activation is not None:
             word.later("activation=")
-        if semantic_match is not None:
-            word.later("semantic_match=")
         entries = word.entries(types)
         word.mode(mode, priority)
         word.gates(entries, join, batch)
@@ -174,6 +192,7 @@ class AgentBuilder:
                 batch=batch,
                 mode=mode,
                 priority=priority,
+                semantic=word.semantic(semantic_match, entries),
             )
         )
         return self._done()
@@ -252,8 +271,10 @@ class AgentBuilder:
             fn: Sync (run in a thread), async, or an (async) generator, whose yields are
                 published as they come. Parameters bind by annotation: a model,
                 `list[Model]`, `EvalInputs`, `Context`; a single unannotated one gets the
-                model, or the list of models. Types that are not declared with `consumes`
-                or `publishes` are taken from the annotations.
+                model, or the list of models. Each takes what no parameter before it took,
+                and one that would always be left without is refused when the board opens,
+                unless it has a default. Types that are not declared with `consumes` or
+                `publishes` are taken from the annotations.
         """
         here = inspect.currentframe()
         frame = None if here is None else here.f_back
@@ -264,9 +285,10 @@ class AgentBuilder:
         """Compute the agent by a chain of engines, each working on the outputs before it."""
         for engine in engines:
             is_engine = callable(getattr(engine, "evaluate", None)) and hasattr(engine, "streams")
-            if not is_engine or isinstance(engine, type):
+            if not is_engine or isinstance(engine, type) or not can_answer(engine):
                 self._word("with_engines").refuse(
-                    f"{engine!r} is no instance of an EngineComponent"
+                    f"{engine!r} is no instance of an EngineComponent; make one of a class that "
+                    "overrides evaluate, and pass that"
                 )
         self.agent.engines.extend(engines)
         return self._done()
@@ -274,18 +296,84 @@ class AgentBuilder:
     def with_utilities(self, *components: RunHooks) -> Self:
         """Add components whose hooks run around each run, by ascending priority."""
         for component in components:
+            if hasattr(component, "on_artifact_published") and not hasattr(
+                component, "on_pre_consume"
+            ):
+                self._word("with_utilities").refuse(
+                    f"{component!r} has hooks around the board; give it to Flock.add_component()"
+                )
             if isinstance(component, type) or not hasattr(component, "on_initialize"):
                 self._word("with_utilities").refuse(
-                    f"{component!r} is no instance of AgentComponent"
+                    f"{component!r} is no instance of an AgentComponent; make one, and pass that"
                 )
         self.agent.utilities.extend(components)
         return self._done()
 
     def with_context(self, provider: ContextProvider) -> Self:
         """Let an async callable choose the history this agent gets."""
-        if not callable(provider) or isinstance(provider, type):
-            self._word("with_context").refuse(f"{provider!r} is no async callable")
+        self._word("with_context").provider(provider)
         self.agent.context_provider = provider
+        return self._done()
+
+    def with_tools(
+        self,
+        tools: Iterable[Tool | Callable[..., object]],
+        *,
+        max_calls: int | None = None,
+        approve: Approve | None = None,
+        timeout: Span | None = None,
+    ) -> Self:
+        """Give the agent's model functions to call; those of several calls add up.
+
+        Args:
+            tools: Functions (sync ones run in a thread), methods of an object, and what
+                `flock_tool` made. The model reads name, docstring and annotations.
+            max_calls: How many tools one run may call, those of MCP servers included; 20
+                unless said.
+            approve: Called as `approve(tool, arguments, ctx)` before each call of these tools,
+                sync or async. Only True lets it through; False refuses it, and a text refuses
+                it with that reason. One that raises refuses, too.
+            timeout: How long a call may take, unless the tool says: a `timedelta` or seconds.
+        """
+        word = self._word("with_tools")
+        word.calls_tools(approve, timeout)
+        here = inspect.currentframe()
+        frame = None if here is None else here.f_back
+        made = [
+            word.trying(self._make.tool, tool, approve, timeout, frame)
+            for tool in word.several("tools", tools)
+        ]
+        self.agent.tools = word.distinct((*self.agent.tools, *made))
+        if max_calls is not None:
+            self.agent.max_tool_calls = word.count("max_calls", max_calls)
+        return self._done()
+
+    def with_mcps(
+        self,
+        servers: Iterable[object],
+        *,
+        max_calls: int | None = None,
+        approve: Approve | None = None,
+    ) -> Self:
+        """Give the agent's model the tools of MCP servers; those of several calls add up.
+
+        The agents of a board that name the same server share one connection, which is opened
+        when the first of them runs and closed with the board.
+
+        Args:
+            servers: Each an `MCPServer`.
+            max_calls: As in `with_tools`.
+            approve: As in `with_tools`, for the tools of these servers.
+        """
+        word = self._word("with_mcps")
+        word.calls_tools(approve, None)
+        made = [
+            word.trying(self._make.source, server, approve)
+            for server in word.several("servers", servers)
+        ]
+        self.agent.tool_sources = word.distinct((*self.agent.tool_sources, *made))
+        if max_calls is not None:
+            self.agent.max_tool_calls = word.count("max_calls", max_calls)
         return self._done()
 
     def best_of(self, n: int, score: Callable[[EvalResult], Any] | None = None) -> Self:
@@ -298,7 +386,7 @@ class AgentBuilder:
         """
         word = self._word("best_of")
         if score is not None:
-            word.plain("score", score)
+            word.plain("score", score, "an EvalResult")
         self.agent.best_of_n = word.count("n", n)
         self.agent.best_of_score = score
         return self._done()
@@ -316,6 +404,8 @@ class AgentBuilder:
         They replace those it had.
         """
         word = self._word("labels")
+        if any(cast("object", label) is None for label in labels):
+            word.refuse("labels takes one or more words, not None; labels() takes all away")
         self.agent.labels = frozenset(
             name for given in labels for name in word.words("labels", given) or ()
         )
@@ -349,12 +439,36 @@ class AgentBuilder:
                 a minute, with full jitter; or a `Backoff`.
             on: Which errors are worth it: an exception class, several, or a predicate.
         """
-        self.agent.retry = self._word("retry").trying(retry_policy, attempts, backoff, on)
+        word = self._word("retry")
+        policy = word.trying(retry_policy, attempts, backoff, on)
+        if not isinstance(policy.on, tuple):
+            word.plain("on", policy.on, "the error")
+        self.agent.retry = policy
         return self._done()
 
     def timeout(self, span: Span) -> Self:
         """Cancel a run that takes longer than this (a `timedelta` or seconds): it failed."""
         self.agent.timeout = self._word("timeout").trying(seconds, span, "timeout")
+        return self._done()
+
+    def budget(
+        self,
+        *,
+        tokens: int | None = None,
+        usd: float | None = None,
+        runs: int | None = None,
+        per: Literal["board", "workflow"] = "board",
+    ) -> Self:
+        """Bound what the agent spends; see `Flock.budget`. Several budgets all hold.
+
+        Args:
+            tokens: How many tokens its model calls may take, in and out.
+            usd: How many US dollars they may cost.
+            runs: How many of its runs may begin.
+            per: `"board"` for all workflows together, `"workflow"` for each.
+        """
+        budget = self._word("budget").trying(Budget, tokens, usd, runs, per)
+        self.agent.budgets.append(budget)
         return self._done()
 
     # --- words whose machinery comes later ---
@@ -385,7 +499,8 @@ class AgentBuilder:
             word.refuse(f"cron takes a text of five fields, not {cron!r}")
         if max_repeats is not None:
             word.count("max_repeats", max_repeats)
-        del tz
+        if tz is not None and not isinstance(tz, str | tzinfo):
+            word.refuse(f"tz takes a tzinfo or the name of a time zone, not {tz!r}")
         word.later()
 
     def rate_limit(self, n: int, per: Span) -> NoReturn:
@@ -394,16 +509,6 @@ class AgentBuilder:
         word.count("n", n)
         word.trying(seconds, per, "per")
         word.later()
-
-    def with_tools(self, tools: Iterable[object]) -> NoReturn:
-        """Give the agent's model functions to call. Comes with a later version."""
-        del tools
-        self._word("with_tools").later()
-
-    def with_mcps(self, servers: object) -> NoReturn:
-        """Give the agent's model MCP servers as tools. Comes with a later version."""
-        del servers
-        self._word("with_mcps").later()
 
     # --- what the words share ---
 

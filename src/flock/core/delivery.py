@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from flock.core.artifacts import Artifact
     from flock.core.subscription import Subscription
+    from flock.core.usage import Usage
 
 
 class Delivery:
@@ -76,6 +77,8 @@ class Run:
         is_committed: Whether its outputs and its end are on the board.
         due: When its next attempt may begin, in seconds since the epoch; 0 for at once.
         steps: What `ctx.step` remembers, by name; None before the first.
+        usage: What its model calls took, of all attempts, by model; None before the first.
+        has_begun: Whether it was counted by budgets that bound runs.
     """
 
     __slots__ = (
@@ -87,12 +90,14 @@ class Run:
         "depth",
         "due",
         "emitted",
+        "has_begun",
         "is_batch",
         "is_committed",
         "key",
         "parent_keys",
         "steps",
         "subscription",
+        "usage",
     )
 
     def __init__(
@@ -115,6 +120,8 @@ class Run:
         self.emitted = 0
         self.due = 0.0
         self.steps: dict[str, Any] | None = None
+        self.usage: Mapping[str, Usage] | None = None
+        self.has_begun = False
         self.use(artifacts)
 
     @property

@@ -107,6 +107,12 @@ def has_hook(component: object, hook: str) -> bool:
     return method is not None and not getattr(method, _LEFT_OUT, False)
 
 
+def can_answer(engine: Engine) -> bool:
+    """Return whether an engine overrides what its agent's runs call."""
+    ways = ("evaluate", "stream") if engine.streams else ("evaluate",)
+    return any(getattr(getattr(engine, way, None), _LEFT_OUT, False) is not True for way in ways)
+
+
 def label_of(component: object) -> str:
     """Return a component's name, or its class's."""
     return getattr(component, "name", None) or type(component).__name__

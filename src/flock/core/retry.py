@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Any, cast
 
 from flock.core.spans import Span, seconds
-from flock.errors import DeclarationError
 
 RetryOn = type[BaseException] | tuple[type[BaseException], ...] | Callable[[Exception], object]
 """An exception class, a tuple of them, or a predicate of the exception."""
@@ -30,28 +29,14 @@ class Backoff:
         maximum: The largest bound: a `timedelta` or seconds.
         jitter: Whether delays are drawn.
 
-    Raises:
-        DeclarationError: A bound is negative, the factor is less than 1, or one is no number.
+    It only holds its values: `retry`, which knows the agent, refuses those that make no sense
+    with a `DeclarationError`.
     """
 
     initial: Span = 1.0
     factor: float = 2.0
     maximum: Span = 60.0
     jitter: bool = True
-
-    def __post_init__(self) -> None:
-        try:
-            seconds(self.initial, "Backoff.initial", zero=True)
-            seconds(self.maximum, "Backoff.maximum", zero=True)
-        except ValueError as error:
-            raise DeclarationError(str(error)) from None
-        is_number = isinstance(self.factor, int | float) and not isinstance(self.factor, bool)
-        if not is_number or not 1 <= self.factor < math.inf:
-            msg = f"Backoff.factor must be a number of at least 1, not {self.factor!r}"
-            raise DeclarationError(msg)
-        if not isinstance(self.jitter, bool):
-            msg = f"Backoff.jitter is True or False, not {self.jitter!r}"
-            raise DeclarationError(msg)
 
     def delay(self, attempt: int) -> float:
         """Return the seconds to wait after attempt number `attempt` failed."""
@@ -107,6 +92,7 @@ def retry_policy(attempts: object, backoff: object, on: object) -> RetryPolicy:
             raise ValueError(msg)
         seconds(backoff, "backoff", zero=True)
         backoff = Backoff(initial=backoff)
+    _check_backoff(backoff)
     if callable(on) and not isinstance(on, type):
         return RetryPolicy(attempts, backoff, on)
     classes: list[Any] = list(cast("list[Any]", on)) if isinstance(on, list | tuple) else [on]
@@ -120,3 +106,16 @@ def retry_policy(attempts: object, backoff: object, on: object) -> RetryPolicy:
         msg = "on names no exception classes, so nothing would be tried again; leave it out for all"
         raise ValueError(msg)
     return RetryPolicy(attempts, backoff, tuple(checked))
+
+
+def _check_backoff(backoff: Backoff) -> None:
+    seconds(backoff.initial, "Backoff.initial", zero=True)
+    seconds(backoff.maximum, "Backoff.maximum", zero=True)
+    factor: object = backoff.factor
+    is_number = isinstance(factor, int | float) and not isinstance(factor, bool)
+    if not is_number or not 1 <= factor < math.inf:
+        msg = f"Backoff.factor must be a number of at least 1, not {factor!r}"
+        raise ValueError(msg)
+    if type(backoff.jitter) is not bool:
+        msg = f"Backoff.jitter is True or False, not {backoff.jitter!r}"
+        raise ValueError(msg)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from flock.core.binding import accepts, left_without
+from flock.core.lifecycle import has_hook
 from flock.core.outputs import OutputGroup, OutputSpec
 from flock.core.subscription import Subscription
 from flock.core.types import registry
-from flock.errors import DeclarationError
+from flock.core.words import Word
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from flock.core.agent import Agent
     from flock.core.signature import FunctionSignature
 
@@ -18,31 +22,47 @@ if TYPE_CHECKING:
 def settle(agent: Agent) -> None:
     """Complete a declaration from the annotations of its function, and check the two.
 
+    What words say in any order is checked here, where all of them are known.
+
     Raises:
-        DeclarationError: The function cannot take what the agent consumes.
+        DeclarationError: The agent listens to itself alone and skips that, has a function and
+            engines, or its function cannot take what it consumes, or returns nothing of what
+            it publishes. The declaration is left as it was.
     """
+    _check_producers(agent)
     signature = agent.function
-    if signature is None or agent.engines:
+    if signature is None:
         return
-    if not agent.subscriptions:
-        _consume_annotated(agent, signature)
+    if agent.tools or agent.tool_sources:
+        Word(agent.name, "calls").refuse(
+            "tools are called by a model, and the agent is computed by a function; leave out "
+            "calls(), or with_tools() and with_mcps()"
+        )
+    if agent.engines:
+        Word(agent.name, "calls").refuse(
+            "the agent has engines too; give one, calls(fn) or with_engines()"
+        )
+    subscriptions = agent.subscriptions or _annotated_inputs(agent, signature)
+    _check_parameters(agent, signature, subscriptions)
+    _check_outputs(agent, signature)
+    agent.subscriptions = subscriptions
     if not agent.output_groups:
         _publish_annotated(agent, signature)
     elif signature.streams:
         agent.output_groups = [_uncounted(group) for group in agent.output_groups]
-    _check_parameters(agent, signature)
 
 
-def _consume_annotated(agent: Agent, signature: FunctionSignature) -> None:
+def _annotated_inputs(agent: Agent, signature: FunctionSignature) -> list[Subscription]:
     wanted = [p for p in signature.parameters if p.models]
     required = [p for p in wanted if not p.optional]
     if len(wanted) == 1 or not required:  # any of what it can take
         groups = [[model] for model in dict.fromkeys(m for p in wanted for m in p.models)]
     else:
         groups = [[p.models[0] for p in required]]
-    for models in groups:
-        entries = tuple(registry.entry(model) for model in models)
-        agent.subscriptions.append(Subscription(agent.name, len(agent.subscriptions), entries))
+    return [
+        Subscription(agent.name, index, tuple(registry.entry(model) for model in models))
+        for index, models in enumerate(groups)
+    ]
 
 
 def _publish_annotated(agent: Agent, signature: FunctionSignature) -> None:
@@ -65,21 +85,80 @@ def _uncounted(group: OutputGroup) -> OutputGroup:
     return replace(group, outputs=tuple(replace(s, minimum=0, maximum=None) for s in group.outputs))
 
 
-def _check_parameters(agent: Agent, signature: FunctionSignature) -> None:
-    if not agent.subscriptions:
-        return
-    consumed = {entry for s in agent.subscriptions for entry in s.types}
-    for parameter in signature.parameters:
-        if not parameter.models or parameter.optional:
-            continue
-        names = {registry.entry(model).name for model in parameter.models}
-        fits = any(
-            entry.name in names or issubclass(entry.cls, parameter.models) for entry in consumed
-        )
-        if not fits:
-            msg = (
-                f"agent {agent.name!r}, calls: parameter {parameter.name!r} takes "
-                f"{', '.join(sorted(names))}, which the agent does not consume; consume it, "
-                "or annotate the parameter with what is consumed"
+def _check_producers(agent: Agent) -> None:
+    for subscription in agent.subscriptions:
+        if agent.skips_own_output and subscription.from_agents == frozenset([agent.name]):
+            Word(agent.name, "consumes").refuse(
+                "from_agents names the agent itself alone, which skips what it published; name "
+                "another producer, or say prevent_self_trigger(False)"
             )
-            raise DeclarationError(msg)
+
+
+def _check_parameters(
+    agent: Agent, signature: FunctionSignature, subscriptions: Sequence[Subscription]
+) -> None:
+    word = Word(agent.name, "calls")
+    consumed = {entry for s in subscriptions for entry in s.types}
+    for parameter in signature.parameters:
+        if not consumed or not parameter.models or parameter.optional:
+            continue
+        if not any(accepts(parameter, entry) for entry in consumed):
+            names = sorted(registry.entry(model).name for model in parameter.models)
+            word.refuse(
+                f"parameter {parameter.name!r} takes {', '.join(names)}, which the agent does not "
+                "consume; consume it, or annotate the parameter with what is consumed"
+            )
+    if any(has_hook(u, h) for u in agent.utilities for h in ("on_pre_consume", "on_pre_evaluate")):
+        return  # they may give the function something else
+    for subscription in subscriptions:
+        if subscription.mode == "direct":
+            continue  # whoever calls the agent says what it is given
+        missed = left_without(
+            signature,
+            subscription.types * _most_groups(subscription, signature),
+            is_batch=subscription.batch is not None,
+        )
+        if missed is not None:
+            types = ", ".join(entry.name for entry in subscription.types)
+            word.refuse(
+                f"no input is left for parameter {missed.name!r} when {types} comes; give the "
+                "parameter a default, take all inputs as one list, or consume one input for "
+                "each parameter, as in consumes(A, B)"
+            )
+
+
+def _check_outputs(agent: Agent, signature: FunctionSignature) -> None:
+    """Refuse a function that is annotated to return nothing of what the agent publishes."""
+    declared = [spec for group in agent.output_groups for spec in group.outputs]
+    if not declared or not signature.outputs:
+        return
+    if any(has_hook(utility, "on_post_evaluate") for utility in agent.utilities):
+        return  # they may make something else of it
+    word = Word(agent.name, "calls")
+    names = [registry.entry(output.model).name for output in signature.outputs]
+    may_be_declared = any(
+        spec.entry.name in names or any(issubclass(spec.model, o.model) for o in signature.outputs)
+        for spec in declared
+    )
+    if not may_be_declared:
+        returned = ", ".join(names)
+        published = ", ".join(spec.entry.name for spec in declared)
+        word.refuse(
+            f"the function is annotated to return {returned}, and the agent publishes "
+            f"{published}; publish what it returns, or annotate it with what is published"
+        )
+    [only, *more] = signature.outputs
+    for spec in declared:
+        if not more and not only.many and spec.minimum > 1 and spec.entry.name in names:
+            word.refuse(
+                f"the function is annotated to return one {spec.entry.name}, and the agent "
+                f"publishes at least {spec.minimum}; let it return list[{only.model.__name__}]"
+            )
+
+
+def _most_groups(subscription: Subscription, signature: FunctionSignature) -> int:
+    """Return how many groups one run gets, or as many as can make a difference to a function."""
+    if subscription.batch is None:
+        return 1
+    enough = max(1, len(signature.parameters))
+    return enough if subscription.batch.size is None else min(subscription.batch.size, enough)

@@ -22,11 +22,10 @@ from typing import Any, Final, Literal, cast, get_args, get_origin
 from pydantic import BaseModel
 
 from flock.core.artifacts import Artifact
-from flock.core.context import Context, EvalInputs, EvalResult
+from flock.core.context import EvalResult
 from flock.core.hints import innermost, read_hints, without_partials
 from flock.core.roles import Filling, Role, filling_of, members_of, plain_hint
-from flock.core.types import registry
-from flock.errors import DeclarationError, EngineError
+from flock.errors import DeclarationError
 
 __all__ = [
     "FunctionSignature",
@@ -99,26 +98,6 @@ class FunctionSignature:
     def input_models(self) -> list[type[BaseModel]]:
         """The model classes it is annotated to take, one per parameter, in order."""
         return [p.models[0] for p in self.parameters if len(p.models) == 1]
-
-    def bind(self, inputs: EvalInputs, ctx: Context) -> tuple[list[Any], dict[str, Any]]:
-        """Return the arguments for one call.
-
-        Raises:
-            EngineError: An input that a parameter asks for is not there.
-        """
-        unused = list(inputs.artifacts)
-        lone = sum(p.role is Role.ANYTHING for p in self.parameters) == 1
-        args: list[Any] = []
-        kwargs: dict[str, Any] = {}
-        for parameter in self.parameters:
-            value = _value_for(parameter, unused, inputs, ctx, takes_all=lone)
-            if parameter.takes_rest:
-                args.extend(cast("Iterable[object]", value))
-            elif parameter.keyword:
-                kwargs[parameter.name] = value
-            else:
-                args.append(value)
-        return args, kwargs
 
 
 def read_signature(
@@ -283,79 +262,6 @@ def _yielded(hint: Any, *, many: bool) -> list[tuple[type[BaseModel], bool]]:  #
             for y in _yielded(member, many=True)
         ]
     return []
-
-
-def _value_for(
-    parameter: Parameter,
-    unused: list[Artifact],
-    inputs: EvalInputs,
-    ctx: Context,
-    *,
-    takes_all: bool,
-) -> object:
-    match parameter.role:
-        case Role.CONTEXT:
-            return ctx
-        case Role.INPUTS:
-            return inputs
-        case Role.DEFAULT:
-            return parameter.default
-        case Role.ARTIFACTS:
-            return _several(parameter, list(inputs.artifacts))
-        case Role.MODELS:
-            return _several(parameter, [_instance(a) for a in _all(unused, parameter)])
-        case Role.ANYTHING if takes_all and (ctx.is_batch or len(unused) != 1):
-            taken = [_instance(a) for a in unused]
-            unused.clear()
-            return taken
-        case Role.MODEL | Role.ARTIFACT | Role.ANYTHING:
-            artifact = _next(unused, parameter)
-            if artifact is not None:
-                is_artifact = parameter.role is Role.ARTIFACT
-                return artifact if is_artifact else _instance(artifact)
-    if parameter.optional:
-        return parameter.default
-    there = ", ".join(a.type for a in inputs.artifacts) or "nothing"
-    msg = f"no input is left for parameter {parameter.name!r}; the inputs are: {there}"
-    raise EngineError(msg)
-
-
-def _several(parameter: Parameter, items: list[Any]) -> object:
-    if not items and parameter.optional:
-        return parameter.default
-    return tuple(items) if parameter.is_tuple else items
-
-
-def _accepts(parameter: Parameter, artifact: Artifact) -> bool:
-    models = parameter.models
-    if not models:
-        return True
-    name = artifact.entry.name
-    return any(registry.entry(model).name == name for model in models) or issubclass(
-        artifact.entry.cls, models
-    )
-
-
-def _instance(artifact: Artifact) -> BaseModel:
-    return artifact.take(artifact.entry)
-
-
-def _next(unused: list[Artifact], parameter: Parameter) -> Artifact | None:
-    for position, artifact in enumerate(unused):
-        if _accepts(parameter, artifact):
-            return unused.pop(position)
-    return None
-
-
-def _all(unused: list[Artifact], parameter: Parameter) -> list[Artifact]:
-    accepted = {
-        name: _accepts(parameter, a) for name, a in {a.entry.name: a for a in unused}.items()
-    }
-    taken = [a for a in unused if accepted[a.entry.name]]
-    unused[:] = (
-        [a for a in unused if not accepted[a.entry.name]] if len(taken) < len(unused) else []
-    )
-    return taken
 
 
 def yielded_models(value: object) -> list[BaseModel | Artifact]:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, Literal
 
+from flock.core.semantic import SemanticMatch
 from flock.core.spans import seconds
 from flock.core.types import TypeEntry
-from flock.errors import DeclarationError
 
 Mode = Literal["both", "events", "direct"]
 MODES: Final = ("both", "events", "direct")
 
 OnExpired = Literal["drop", "run"]
+ON_EXPIRED: Final = ("drop", "run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,37 +33,13 @@ class JoinSpec:
             leaves an event and a `GroupExpired` record; `"run"` also runs the agent once
             with what came.
 
-    Raises:
-        DeclarationError: `by` is neither, or `within` is not positive.
+    It only holds its values: `consumes`, which knows the agent, refuses those that make no
+    sense with a `DeclarationError`.
     """
 
     by: str | Callable[[Any], object]
     within: timedelta | int
     on_expired: OnExpired = "drop"
-
-    def __post_init__(self) -> None:
-        if not (callable(self.by) or (isinstance(self.by, str) and self.by)):
-            msg = (
-                f"JoinSpec.by takes the name of a field or a function of the model, not "
-                f"{self.by!r}; for a compound key return a tuple"
-            )
-            raise DeclarationError(msg)
-        if inspect.iscoroutinefunction(self.by):
-            msg = f"JoinSpec.by takes a plain function of the model; {self.by!r} is async"
-            raise DeclarationError(msg)
-        if isinstance(self.within, timedelta):
-            positive = self.within > timedelta(0)
-        else:
-            positive = type(self.within) is int and self.within > 0
-        if not positive:
-            msg = (
-                "JoinSpec.within takes a positive timedelta, or a positive int that counts "
-                f"artifacts, not {self.within!r}"
-            )
-            raise DeclarationError(msg)
-        if self.on_expired not in ("drop", "run"):
-            msg = f"JoinSpec.on_expired is 'drop' or 'run', not {self.on_expired!r}"
-            raise DeclarationError(msg)
 
     @property
     def window_seconds(self) -> float | None:
@@ -88,25 +64,12 @@ class BatchSpec:
         size: Run when this many are there.
         timeout: Run this long after the first of a batch arrived: a `timedelta` or seconds.
 
-    Raises:
-        DeclarationError: Neither is given, or one is not positive.
+    One of the two at least is needed. It only holds its values: `consumes`, which knows the
+    agent, refuses those that make no sense with a `DeclarationError`.
     """
 
     size: int | None = None
     timeout: timedelta | float | None = None
-
-    def __post_init__(self) -> None:
-        if self.size is None and self.timeout is None:
-            msg = "BatchSpec needs a size or a timeout, or it would never run"
-            raise DeclarationError(msg)
-        if self.size is not None and (type(self.size) is not int or self.size < 1):
-            msg = f"BatchSpec.size must be a whole number from 1, not {self.size!r}"
-            raise DeclarationError(msg)
-        if self.timeout is not None:
-            try:
-                seconds(self.timeout, "BatchSpec.timeout")
-            except ValueError as error:
-                raise DeclarationError(str(error)) from None
 
     @property
     def timeout_seconds(self) -> float | None:
@@ -123,6 +86,7 @@ class Subscription:
         index: Position among the agent's subscriptions, from 0.
         types: The types, in declared order; a repeated type asks for that many.
         each: Predicates that every single artifact must pass.
+        semantic: What the text of every single artifact must be about: all of it.
         group: Predicates of the complete group, of as many arguments as there are types.
         from_agents: Names of the producers it listens to; all if None.
         tags: Tags of which an artifact must have one; any if None.
@@ -146,6 +110,7 @@ class Subscription:
     batch: BatchSpec | None = None
     mode: Mode = "both"
     priority: int = 0
+    semantic: tuple[SemanticMatch, ...] = ()
     counts: dict[str, int] = field(init=False)
     is_gated: bool = field(init=False)
 

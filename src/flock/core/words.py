@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast, get_origin
+
+from pydantic import BaseModel
 
 from flock.core.artifacts import is_visibility
 from flock.core.outputs import OutputGroup, OutputSpec, Predicate, fan_out_range
-from flock.core.subscription import MODES, BatchSpec, JoinSpec
+from flock.core.roles import members_of, plain_hint
+from flock.core.semantic import SemanticMatch, semantic_criteria
+from flock.core.spans import seconds
+from flock.core.subscription import MODES, ON_EXPIRED, BatchSpec, JoinSpec
 from flock.core.types import TypeEntry, registry
 from flock.core.visibility import as_public
 from flock.errors import DeclarationError, NotYetAvailable, TypeRegistryError
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from flock.core.visibility import Visibility
 
 T = TypeVar("T")
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+N = TypeVar("N", bound=_Named)
 
 Where = Callable[..., object] | Sequence[Callable[..., object]]
 Validation = Callable[[Any], object] | Sequence[tuple[Callable[[Any], object], str]]
@@ -41,7 +53,9 @@ class Word:
 
     def later(self, what: str = "this word") -> NoReturn:
         """Say that something comes with a later version."""
-        msg = f"agent {self._agent!r}, {self._name}: {what} comes with a later version"
+        msg = (
+            f"agent {self._agent!r}, {self._name}: {what} comes with a later version; leave it out"
+        )
         raise NotYetAvailable(msg)
 
     def trying(self, check: Callable[..., T], *args: object, **options: object) -> T:
@@ -80,6 +94,9 @@ class Word:
         """Return the types of a word that names at least one."""
         if not types:
             self.refuse("name at least one type")
+        for given in types:
+            if isinstance(given, BaseModel):
+                self.refuse(f"{given!r} is a model, not its class; name {type(given).__name__}")
         return tuple(self.trying(_entry, t) for t in types)
 
     # --- consumes ---
@@ -88,12 +105,36 @@ class Word:
         self, entries: Sequence[TypeEntry], join: JoinSpec | None, batch: BatchSpec | None
     ) -> None:
         """Check how inputs are gathered."""
-        if batch is not None and not isinstance(batch, BatchSpec):
-            self.refuse(f"batch takes a BatchSpec, not {batch!r}")
-        if join is None:
-            return
+        if batch is not None:
+            self._batch(batch)
+        if join is not None:
+            self._join(join, entries)
+
+    def _batch(self, batch: object) -> None:
+        if not isinstance(batch, BatchSpec):
+            self.refuse(f"batch takes a BatchSpec such as BatchSpec(size=10), not {batch!r}")
+        if batch.size is None and batch.timeout is None:
+            self.refuse(
+                "batch: BatchSpec needs a size or a timeout, or it would never run; give one, "
+                "as in BatchSpec(size=10)"
+            )
+        if batch.size is not None:
+            self.count("batch: BatchSpec.size", batch.size)
+        if batch.timeout is not None:
+            self.trying(seconds, batch.timeout, "batch: BatchSpec.timeout")
+
+    def _join(self, join: object, entries: Sequence[TypeEntry]) -> None:
         if not isinstance(join, JoinSpec):
-            self.refuse(f"join takes a JoinSpec, not {join!r}")
+            self.refuse(f"join takes a JoinSpec such as JoinSpec(by=..., within=...), not {join!r}")
+        within: object = join.within
+        is_time = isinstance(within, timedelta) and within > timedelta(0)
+        if not is_time and not (type(within) is int and within > 0):
+            self.refuse(
+                "join: JoinSpec.within takes a positive timedelta, or a positive int that counts "
+                f"artifacts, not {within!r}"
+            )
+        if join.on_expired not in ON_EXPIRED:
+            self.refuse(f"join: JoinSpec.on_expired is 'drop' or 'run', not {join.on_expired!r}")
         if len(entries) < 2:
             self.refuse("a join needs at least two types; use batch= to gather one type")
         if join.window_count is not None and join.window_count < len(entries):
@@ -101,10 +142,41 @@ class Word:
                 f"a group of {len(entries)} can never be complete within {join.window_count} "
                 "artifacts; count at least as many"
             )
-        if isinstance(join.by, str):
-            for entry in entries:
-                if not hasattr(entry.cls, join.by) and join.by not in entry.cls.model_fields:
-                    self.refuse(f"{entry.name!r} has no field {join.by!r} to join by")
+        self._join_key(join.by, entries)
+
+    def _join_key(self, by: object, entries: Sequence[TypeEntry]) -> None:
+        if callable(by):
+            self.plain("join: JoinSpec.by", by, "the model")
+            returned: object = getattr(by, "__annotations__", {}).get("return")
+            if _is_never_a_key(returned):
+                self.refuse(
+                    f"join: JoinSpec.by {by!r} returns {returned!r}, and a key is hashable or a "
+                    "JSON value; return a tuple or a frozenset"
+                )
+            return
+        if not isinstance(by, str) or not by:
+            self.refuse(
+                "join: JoinSpec.by takes the name of a field or a function of the model, not "
+                f"{by!r}; for a compound key let a function return a tuple"
+            )
+        for entry in entries:
+            field = entry.cls.model_fields.get(by)
+            if field is None and not hasattr(entry.cls, by):
+                self.refuse(
+                    f"join: {entry.name!r} has no field {by!r} to join by; name one that all types "
+                    "have, or let a function of the model return the key"
+                )
+            if field is None and inspect.isroutine(getattr(entry.cls, by)):
+                self.refuse(
+                    f"join: {by!r} of {entry.name!r} is a method, not a field to join by; give a "
+                    f"function of the model that calls it, as in lambda model: model.{by}()"
+                )
+            if field is not None and _is_never_a_key(field.annotation):
+                self.refuse(
+                    f"join: {by!r} of {entry.name!r} holds {field.annotation!r}, and a key "
+                    "is hashable or a JSON value; let a function of the model return the key, as "
+                    "a tuple or a frozenset"
+                )
 
     def mode(self, mode: object, priority: object) -> None:
         """Check what starts a subscription, and how urgent it is."""
@@ -121,14 +193,24 @@ class Word:
         group: list[Callable[..., object]] = []
         for predicate in self.filters("where", where):
             arity = _arity(predicate)
-            if count > 1 and arity == count:
-                group.append(predicate)
-            elif arity in {1, None}:
-                each.append(predicate)
-            else:
+            takes_group = count > 1 and arity == count
+            if not takes_group and arity not in {1, None}:
                 wanted = "1" if count == 1 else f"1 or {count}"
                 self.refuse(f"a where of {arity} arguments; {wanted} would fit the types")
+            if not _can_take(predicate, count if takes_group else 1):
+                self.refuse(
+                    f"where calls its functions with models alone, and {predicate!r} needs more; "
+                    "give the rest defaults"
+                )
+            (group if takes_group else each).append(predicate)
         return tuple(each), tuple(group)
+
+    def semantic(self, given: object, entries: Sequence[TypeEntry]) -> tuple[SemanticMatch, ...]:
+        """Return what the text of each artifact must be about."""
+        try:
+            return semantic_criteria(given, entries)
+        except DeclarationError as error:
+            self.refuse(f"semantic_match: {error}")
 
     # --- publishes ---
 
@@ -154,7 +236,7 @@ class Word:
             outputs=tuple(
                 OutputSpec(by_name[name], low * n, high * n) for name, n in counts.items()
             ),
-            where=self.filters("where", where),
+            where=self.filters("where", where, "the model"),
             validate=self.validations(validate),
             visibility=self.visibility(visibility),
             tags=self.words("tags", tags) or frozenset(),
@@ -173,7 +255,7 @@ class Word:
                 "visibility takes a Visibility such as PrivateVisibility(agents={...}), or a "
                 f"function of the model that returns one, not {visibility!r}"
             )
-        self.plain("visibility", visibility)
+        self.plain("visibility", visibility, "the model")
         return cast("Callable[[Any], Visibility]", visibility)
 
     def validations(self, validate: Validation | None) -> tuple[tuple[Predicate, str], ...]:
@@ -181,47 +263,121 @@ class Word:
         if validate is None:
             return ()
         pairs: list[tuple[Predicate, str]] = []
-        given: list[Any] = (
-            list(cast("Sequence[Any]", validate)) if isinstance(validate, Sequence) else [validate]
-        )
-        for item in given:
+        for item in _one_or_several(validate):
             if callable(item):
                 name = getattr(item, "__name__", repr(item))
                 pairs.append((cast("Predicate", item), f"{name} does not hold"))
             elif isinstance(item, tuple) and len(cast("tuple[Any, ...]", item)) == 2:
                 predicate, message = cast("tuple[Any, Any]", item)
-                pairs.append((predicate, str(message)))
+                pairs.append((predicate, self.text("the message of a validate", message)))
             else:
                 self.refuse(f"validate takes predicates or (predicate, message), not {item!r}")
         for predicate, _ in pairs:
-            self.plain("validate", predicate)
+            self.plain("validate", predicate, "the model")
         return tuple(pairs)
+
+    # --- tools ---
+
+    def several(self, option: str, given: object) -> list[object]:
+        """Return what was given in a list."""
+        if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+            self.refuse(f"{option} takes a list, not {given!r}")
+        return list(cast("Iterable[object]", given))
+
+    def calls_tools(self, approve: object, timeout: object) -> None:
+        """Check how tools are called."""
+        if approve is not None and (not callable(approve) or isinstance(approve, type)):
+            self.refuse(f"approve takes a function, not {approve!r}")
+        if timeout is not None:
+            self.trying(seconds, timeout, "timeout")
+
+    def distinct(self, items: tuple[N, ...]) -> tuple[N, ...]:
+        """Return tools or servers of which no two have the same name."""
+        names: set[str] = set()
+        for item in items:
+            if item.name in names:
+                self.refuse(f"two are called {item.name!r}; give one of them another name=")
+            names.add(item.name)
+        return items
 
     # --- functions ---
 
-    def filters(self, option: str, given: Where | None) -> tuple[Predicate, ...]:
-        """Return one or several plain functions."""
+    def filters(
+        self, option: str, given: Where | None, of: str | None = None
+    ) -> tuple[Predicate, ...]:
+        """Return one or several plain functions; see `plain`."""
         if given is None:
             return ()
-        found: list[Any] = (
-            list(cast("Sequence[Any]", given)) if isinstance(given, Sequence) else [given]
-        )
+        found = _one_or_several(given)
         for predicate in found:
-            self.plain(option, predicate)
+            self.plain(option, predicate, of)
         return tuple(found)
 
-    def plain(self, option: str, function: object) -> None:
-        """Check that a function can be called and answers at once."""
+    def provider(self, provider: object) -> None:
+        """Check that a context provider can be called with a request."""
+        if not callable(provider) or isinstance(provider, type):
+            self.refuse(f"a provider is an async function of a ContextRequest, not {provider!r}")
+        if not _can_take(provider, 1):
+            self.refuse(
+                "a provider is an async function of one argument, a ContextRequest, and "
+                f"{provider!r} cannot be called with one"
+            )
+
+    def plain(self, option: str, function: object, of: str | None = None) -> None:
+        """Check that a function can be called and answers at once.
+
+        Args:
+            option: What it was given as.
+            function: The function.
+            of: The one argument it is called with; not looked at if None.
+        """
         if not callable(function):
             self.refuse(f"{option} takes functions, not {function!r}")
         if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
             getattr(function, "__call__", None)  # noqa: B004 - a callable object may be async
         ):
             self.refuse(f"{option} takes plain functions; {function!r} is async")
+        if of is not None and not _can_take(function, 1):
+            self.refuse(
+                f"{option} takes functions of one argument, {of}, and {function!r} cannot be "
+                "called with one"
+            )
 
 
 def _entry(named: type[BaseModel] | str) -> TypeEntry:
     return registry.resolve(named) if isinstance(named, str) else registry.entry(named)
+
+
+def _one_or_several(given: object) -> list[Any]:
+    """Return what was given alone or in a sequence; a text is no sequence of functions."""
+    if isinstance(given, Sequence) and not isinstance(given, str | bytes):
+        return list(cast("Sequence[Any]", given))
+    return [given]
+
+
+def _is_never_a_key(hint: object) -> bool:
+    """Whether values annotated like this are neither hashable nor JSON values."""
+    members = [m for m in members_of(plain_hint(hint)) if m is not type(None)]
+    return bool(members) and not any(_may_be_key(get_origin(m) or m) for m in members)
+
+
+def _may_be_key(cls: Any) -> bool:  # noqa: ANN401 - a member of an annotation
+    if not isinstance(cls, type) or inspect.isabstract(cls) or issubclass(cls, list | dict):
+        return True
+    return getattr(cast("object", cls), "__hash__", None) is not None  # as Python marks it
+
+
+def _can_take(function: Callable[..., object], count: int) -> bool:
+    """Whether a function can be called with so many arguments, as far as it says."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # such as a builtin that does not say
+        return True
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
 
 
 def _arity(predicate: Callable[..., object]) -> int | None:

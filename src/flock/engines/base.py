@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from flock.components.agent import AgentComponent
 from flock.core.agent import Agent
 from flock.core.context import Context, EvalInputs
+from flock.core.lifecycle import left_out
 from flock.core.outputs import OutputGroup
 
 
@@ -24,6 +25,7 @@ class EngineComponent(AgentComponent):
     enable_context: bool = False
     streams: bool = False
 
+    @left_out
     async def evaluate(
         self, agent: Agent, ctx: Context, inputs: EvalInputs, output_group: OutputGroup
     ) -> object:
@@ -40,6 +42,7 @@ class EngineComponent(AgentComponent):
         """
         raise NotImplementedError(f"{type(self).__name__} does not override evaluate")
 
+    @left_out
     def stream(
         self, agent: Agent, ctx: Context, inputs: EvalInputs, output_group: OutputGroup
     ) -> AsyncIterator[object]:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callab
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import TYPE_CHECKING, Final, cast
 
+from flock.core.binding import bind
 from flock.core.signature import FunctionSignature, Role
 from flock.core.types import registry
 from flock.engines.base import EngineComponent
@@ -69,7 +70,7 @@ class FunctionEngine(EngineComponent):
                     with self._working():
                         answer = await self._threads.call(self._function, model)
                 return answer if type(answer) is self._plain else await self._whole(answer)
-        args, kwargs = self._signature.bind(inputs, ctx)
+        args, kwargs = bind(self._signature, inputs, ctx)
         return await self._whole(await self._call(args, kwargs))
 
     async def stream(
@@ -77,7 +78,7 @@ class FunctionEngine(EngineComponent):
     ) -> AsyncIterator[object]:
         """Yield what the generator function yields."""
         del agent, output_group
-        args, kwargs = self._signature.bind(inputs, ctx)
+        args, kwargs = bind(self._signature, inputs, ctx)
         async with aclosing(self._parts(await self._call(args, kwargs))) as parts:
             async for part in parts:
                 yield part

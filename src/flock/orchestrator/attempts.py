@@ -9,32 +9,33 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 from flock.clock import Clock, as_datetime
-from flock.core.agent import failure_of
 from flock.core.artifacts import Artifact
 from flock.core.context import Context, context_of
+from flock.core.failure import failure_of
 from flock.core.lifecycle import label_of
 from flock.core.system import WorkflowError
 from flock.core.types import registry
-from flock.errors import EngineError, LoopLimitExceeded, RunError, RunTimeout
+from flock.errors import BudgetExceeded, EngineError, LoopLimitExceeded, RunError, RunTimeout
 from flock.orchestrator import inside
 from flock.orchestrator.events import (
     EventBus,
     RunCancelled,
-    RunEmitted,
     RunFailed,
     RunRetrying,
     RunStarted,
     RunSucceeded,
 )
 from flock.orchestrator.failures import ComponentFailed, as_run_error, naming
+from flock.orchestrator.host import RunHost
 from flock.orchestrator.job import NO_VARIABLES
 
 if TYPE_CHECKING:
+    from flock.components.board import Board
     from flock.core.agent import Agent
-    from flock.core.delivery import Run
     from flock.orchestrator.component_runner import ComponentRunner
     from flock.orchestrator.idle import Idle
     from flock.orchestrator.job import Ending, Job
+    from flock.orchestrator.ledger import Ledger
     from flock.orchestrator.lifecycle_manager import LifecycleManager
     from flock.orchestrator.outcomes import Outcomes
     from flock.orchestrator.publisher import Publisher
@@ -69,8 +70,9 @@ class Attempts:
         lifecycle: LifecycleManager,
         outcomes: Outcomes,
         publisher: Publisher,
+        ledger: Ledger,
         load_history: Callable[[Job], Awaitable[tuple[Artifact, ...]]],
-        orchestrator: object,
+        orchestrator: Board,
         *,
         max_depth: int,
     ) -> None:
@@ -82,13 +84,14 @@ class Attempts:
         self._lifecycle = lifecycle
         self._outcomes = outcomes
         self._publisher = publisher
+        self._ledger = ledger
         self._load_history = load_history
         self._orchestrator = orchestrator
         self._max_depth = max_depth
         self.on_run_end: Callable[[], None] | None = None
         self.is_stopped = False
         self.is_torn_down = lifecycle.is_torn_down
-        self._emit_to = self._emit
+        self._host = RunHost(clock, events, ledger)
 
     @property
     def is_attended(self) -> bool:
@@ -105,10 +108,10 @@ class Attempts:
             if job.ending is not None:
                 await self._interrupted(job)
                 return
-            ctx = job.context = context_of(job, agent.identity, self._clock, self._emit_to)
+            ctx = job.context = context_of(job, agent.identity, self._clock, self._host)
             inside.enter(self._orchestrator, "an agent", job)
-            if agent.timeout is not None or job.call is not None or job.depth > self._max_depth:
-                self._check_limits(job, agent)
+            if agent.timeout is not None or job.depth > self._max_depth or self._ledger.counts_runs:
+                await self._check_limits(job, agent)
             if is_heard:
                 self._tell_started(job)
             if self._components.attends_runs and not await self._attended(job, agent):
@@ -131,15 +134,14 @@ class Attempts:
 
     # --- before ---
 
-    def _check_limits(self, job: Job, agent: Agent) -> None:
+    async def _check_limits(self, job: Job, agent: Agent) -> None:
         """Let the run time out when its time is over, and refuse it if it is too deep.
 
         Raises:
             LoopLimitExceeded: It is. A handler may be told of a refusal itself.
+            BudgetExceeded: It is one run too many.
         """
         timeout = agent.timeout
-        if job.call is not None and job.call.timeout is not None:
-            timeout = job.call.timeout
         if timeout is not None:
             error = RunTimeout(
                 f"agent {agent.name!r} did not finish within its timeout of {timeout:g} seconds"
@@ -147,8 +149,12 @@ class Attempts:
             job.deadline = self._lifecycle.timers.add(
                 self._now() + timeout, partial(self.end, job, "timeout", error)
             )
-        if job.depth <= self._max_depth:
-            return
+        if job.depth > self._max_depth:
+            self._check_depth(job)
+        if self._ledger.counts_runs:
+            await self._ledger.begin(job)
+
+    def _check_depth(self, job: Job) -> None:
         errors = registry.entry(WorkflowError).name
         is_handler = any(artifact.entry.name == errors for artifact in job.artifacts)
         if job.depth > self._max_depth + 2 * is_handler:
@@ -257,6 +263,7 @@ class Attempts:
                     job.attempt,
                     tuple(job.outputs),
                     now - started if started else 0.0,
+                    job.usage or {},
                 )
             )
         self._idle.runs += 1
@@ -272,7 +279,8 @@ class Attempts:
         self._rest(job)
         policy = job.lane.agent.retry
         again = False
-        if not (self.is_stopped or isinstance(error, LoopLimitExceeded | ComponentFailed)):
+        is_final = isinstance(error, LoopLimitExceeded | ComponentFailed | BudgetExceeded)
+        if not (self.is_stopped or is_final):
             try:
                 again = policy.again(job.attempt, error)
             except Exception:
@@ -318,6 +326,7 @@ class Attempts:
                     job.id,
                     job.attempt,
                     error,
+                    job.usage or {},
                 )
             )
         if job.call is not None:
@@ -375,7 +384,8 @@ class Attempts:
         self._ended(job)
         if job.call is not None and not job.call.waiter.done():
             why = "cancelled" if job.ending == "cancel" else "ended by the board's shutdown"
-            job.call.waiter.set_exception(RunError(f"the run of agent {job.agent!r} was {why}"))
+            ended = RunError(f"the run of agent {job.agent!r} was {why}")
+            job.call.waiter.set_exception(job.error or ended)
 
     def _ended(self, job: Job) -> None:
         if job not in self.jobs:
@@ -400,11 +410,6 @@ class Attempts:
         job.context = None
 
     # --- telling ---
-
-    def _emit(self, run: Run, delta: object) -> None:
-        if self._events.is_heard:
-            now = as_datetime(self._now())
-            self._events.tell(RunEmitted(now, run.correlation_id, run.agent, run.id, delta))
 
     def _tell_started(self, job: Job) -> None:
         self._events.tell(

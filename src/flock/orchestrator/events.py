@@ -7,13 +7,14 @@ import contextlib
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Self, TypeAlias
 from uuid import UUID
 
 from flock.core.artifacts import Artifact
+from flock.core.usage import Usage
 
 BUFFER: Final = 10_000
 """How many events a listener may fall behind before the oldest are dropped."""
@@ -109,23 +110,30 @@ class RunRetrying(_Event):
 
 @dataclass(frozen=True, slots=True)
 class RunSucceeded(_Event):
-    """A run was committed. `duration` is the last attempt's, in seconds."""
+    """A run was committed.
+
+    Attributes:
+        duration: Seconds that the last attempt took.
+        usage: What the model calls of all attempts took, by model string.
+    """
 
     agent: str
     run_id: str
     attempt: int
     outputs: tuple[Artifact, ...]
     duration: float
+    usage: Mapping[str, Usage]
 
 
 @dataclass(frozen=True, slots=True)
 class RunFailed(_Event):
-    """A run failed for good."""
+    """A run failed for good. `usage`: what its model calls took, by model string."""
 
     agent: str
     run_id: str
     attempt: int
     error: BaseException
+    usage: Mapping[str, Usage]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
 from flock.clock import Clock
+from flock.core.usage import Usage
 from flock.errors import RunError
 
 KEPT_ERRORS: Final = 1_000
@@ -28,6 +29,7 @@ class IdleReport:
         elapsed: Seconds of the board's clock.
         timed_out: Whether the time ran out first; work goes on.
         errors: The failures, as far as they were kept.
+        usage: What model calls took, by model string.
     """
 
     runs: int = 0
@@ -37,6 +39,7 @@ class IdleReport:
     elapsed: float = 0.0
     timed_out: bool = False
     errors: Sequence[RunError] = field(default=(), repr=False)
+    usage: Mapping[str, Usage] = field(default_factory=dict[str, Usage])
 
 
 class Idle:
@@ -50,6 +53,7 @@ class Idle:
         runs: Runs that ended since the last report.
         failed: Runs that failed for good since the last report.
         dead_letters: Dead letters since the last report.
+        usage: What model calls took since the last report, by model.
         on_zero: Called when the last open piece ended.
         on_workflow_zero: Called with a workflow of which the last open piece ended.
     """
@@ -67,6 +71,7 @@ class Idle:
         "reserved",
         "runs",
         "total",
+        "usage",
         "waiting",
     )
 
@@ -75,11 +80,11 @@ class Idle:
     ) -> None:
         self.on_zero = on_zero
         self.on_workflow_zero = on_workflow_zero
-        self._publishers: deque[asyncio.Future[None]] = deque()
         self.clear(0.0)
 
     def clear(self, now: float) -> None:
         """Begin anew, with nothing open."""
+        self._publishers: deque[asyncio.Future[None]] = deque()
         self.total = 0
         self.ahead = 0
         self.reserved = 0
@@ -94,6 +99,7 @@ class Idle:
         self.failed = 0
         self.dead_letters = 0
         self._errors: list[RunError] = []
+        self.usage: Mapping[str, Usage] = {}
 
     def begin(self, workflow: str) -> None:
         """Count a piece of open work."""
@@ -154,6 +160,7 @@ class Idle:
             now - self._since,
             timed_out,
             tuple(self._errors),
+            self.usage,
         )
         self.start_report(now)
         return report
@@ -223,12 +230,15 @@ class IdleSignal:
     def clear(self) -> None:
         """Forget who waits, for a board that opens anew."""
         self._waiters: list[asyncio.Future[IdleReport]] = []
+        self._is_silent = False
         self._is_check_due = False
         self._is_telling = False
         self._became_idle_again = False
 
     def on_zero(self) -> None:
         """Look, once this turn of the event loop is over, whether nothing is open still."""
+        if self._is_silent:
+            return
         if self._is_telling:
             self._became_idle_again = True
         elif not self._is_check_due:
@@ -253,7 +263,8 @@ class IdleSignal:
                 self._waiters.remove(waiter)
 
     def fail(self, error: Exception) -> None:
-        """Let everybody who waits know that the board will not become idle."""
+        """Let everybody who waits know that the board will not become idle, and fall silent."""
+        self._is_silent = True
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_exception(error)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from datetime import datetime
 
+    from flock.core.usage import Charge, Spent
+
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -32,10 +34,21 @@ class Commit:
         at: Seconds since the Unix epoch.
         buried: A dead letter to keep.
         redriven: A dead letter to take off the list.
+        charges: What was spent.
         is_done: Whether it is true; set by the store.
     """
 
-    __slots__ = ("artifacts", "at", "buried", "closed", "is_done", "opened", "redriven", "run")
+    __slots__ = (
+        "artifacts",
+        "at",
+        "buried",
+        "charges",
+        "closed",
+        "is_done",
+        "opened",
+        "redriven",
+        "run",
+    )
 
     def __init__(
         self,
@@ -46,6 +59,7 @@ class Commit:
         at: float = 0.0,
         buried: DeadLetter | None = None,
         redriven: UUID | None = None,
+        charges: Sequence[Charge] = (),
     ) -> None:
         self.artifacts = artifacts
         self.opened = opened
@@ -54,6 +68,7 @@ class Commit:
         self.at = at
         self.buried = buried
         self.redriven = redriven
+        self.charges = charges
         self.is_done = False
 
 
@@ -155,6 +170,14 @@ class ArtifactSummary:
     latest: datetime | None
 
 
+def locked_by(store: object, holder: str) -> str:
+    """Return what a store says, as a `StoreLocked`, to whoever opens it beside its holder."""
+    return (
+        f"{store!r} is open already, by {holder}; shut that down first (leave its `async with`, "
+        "or await shutdown()), or use another store"
+    )
+
+
 class BlackboardStore(Protocol):
     """Keeps artifacts, deliveries and dead letters.
 
@@ -162,12 +185,26 @@ class BlackboardStore(Protocol):
     changes nothing on the board.
     """
 
-    async def open(self) -> None:
-        """Make the store ready; a second call does nothing."""
+    async def open(self, holder: str = "a program") -> None:
+        """Take the store, for one holder at a time, and make it ready.
+
+        Whose event loop does not run any more holds nothing: what it left open is taken over.
+        One that raises, or is cancelled, leaves nothing open.
+
+        Args:
+            holder: Who takes it, such as `"board 'orders'"`, for the error of the next one.
+
+        Raises:
+            StoreLocked: It is open already; names its holder.
+        """
         ...
 
     async def close(self) -> None:
-        """Let go of files, connections and threads; the store can be opened again."""
+        """Let go of files, connections and threads; the store can be opened again.
+
+        What it holds can still be read where that needs none of them. A second call does
+        nothing.
+        """
         ...
 
     async def commit(self, commit: Commit) -> None:
@@ -221,6 +258,19 @@ class BlackboardStore(Protocol):
 
     async def summary(self, where: FilterConfig | None = None) -> ArtifactSummary:
         """Return how many artifacts there are, and of what kinds."""
+        ...
+
+    async def spent(
+        self,
+        *,
+        correlation_id: str | None = None,
+        agent: str | None = None,
+        run_id: str | None = None,
+    ) -> Spent:
+        """Return what was spent: in a workflow, by an agent, in a run, or in all.
+
+        What was spent stays known when its artifacts are deleted. Several arguments narrow it.
+        """
         ...
 
     async def dead_letters(self) -> builtins.list[DeadLetter]:

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flock.core.retry import Backoff, RetryPolicy, retry_policy
-from flock.errors import DeclarationError
 
 
 def test_without_jitter_the_delay_is_multiplied_each_time_up_to_the_maximum() -> None:
@@ -65,8 +64,9 @@ def test_no_delay_at_all_is_allowed() -> None:
     ],
 )
 def test_a_senseless_backoff_is_refused(arguments: dict[str, Any]) -> None:
-    with pytest.raises(DeclarationError, match="Backoff"):
-        Backoff(**arguments)
+    backoff = Backoff(**arguments)
+    with pytest.raises(ValueError, match=r"^Backoff\."):
+        retry_policy(2, backoff, Exception)
 
 
 # --- policies ---------------------------------------------------------------------------------

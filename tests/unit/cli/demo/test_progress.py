@@ -32,7 +32,7 @@ NOW = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 def succeeded(agent: str, run: str = "1", at: datetime = NOW) -> RunSucceeded:
-    return RunSucceeded(at, None, agent, run, 1, (), 0.1)
+    return RunSucceeded(at, None, agent, run, 1, (), 0.1, {})
 
 
 def tally_of(*events: Event) -> Tally:
@@ -86,6 +86,18 @@ def test_the_sentence_says_how_far_it_is() -> None:
         "1 of 1,999 files reviewed, 1 could not be read, 1 run failed, "
         "7 events were missed, so this is too low"
     )
+
+
+def test_a_review_of_nothing_says_nothing() -> None:
+    tally = tally_of(RunEmitted(NOW, None, "collector", "0", 0))
+    assert tally.sentence() == "No file reviewed"
+    for is_terminal in (False, True):
+        out = io.StringIO()
+        console = Console(file=out, force_terminal=is_terminal, _environ={"TERM": "xterm"})
+        with choose_display(tally, console, wanted=True) as display:
+            display.show(NOW)
+        shown = out.getvalue()
+        assert shown == "" or shown.endswith("\x1b[1A\x1b[2K"), "what was drawn is taken back"
 
 
 def test_what_is_cancelled_is_not_going_on() -> None:

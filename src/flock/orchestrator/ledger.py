@@ -1,0 +1,227 @@
+"""What runs spend, and whether budgets allow it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
+
+from flock.clock import Clock
+from flock.core.usage import Budget, Charge, Spent, Usage
+from flock.errors import BudgetExceeded
+from flock.store.protocol import BlackboardStore, Commit
+
+if TYPE_CHECKING:
+    from flock.core.agent import Agent
+    from flock.core.delivery import Run
+    from flock.orchestrator.idle import Idle
+
+_Scope: TypeAlias = tuple[str | None, str | None]
+"""A workflow and an agent; None for all of them."""
+
+
+class Ledger:
+    """Writes down what runs spend, and stops them before a budget is exceeded.
+
+    What is spent lies in the store, so that budgets hold for as long as the board. Only the
+    accounts that a budget bounds are kept in memory, read from the store when they are first
+    needed; those of a workflow are let go of when it is idle.
+
+    Attributes:
+        counts_runs: Whether a budget bounds how many runs may begin.
+        of_workflows: Whether a budget bounds each workflow.
+    """
+
+    def __init__(self, store: BlackboardStore, clock: Clock, idle: Idle) -> None:
+        self._store = store
+        self._clock = clock
+        self._idle = idle
+        self._board: list[Budget] = []
+        self._budgets: list[tuple[str | None, Budget]] = []
+        self._accounts: dict[_Scope, _Account] = {}
+        self.counts_runs = False
+        self.of_workflows = False
+
+    def add(self, budget: Budget) -> None:
+        """Bound what the whole board spends."""
+        self._board.append(budget)
+
+    def settle(self, agents: Iterable[Agent]) -> None:
+        """Take the budgets from the declarations."""
+        self._budgets = [(None, budget) for budget in self._board]
+        self._budgets += [(agent.name, budget) for agent in agents for budget in agent.budgets]
+        self.counts_runs = any(budget.runs is not None for _, budget in self._budgets)
+        self.of_workflows = any(budget.per == "workflow" for _, budget in self._budgets)
+
+    def clear(self) -> None:
+        """Forget the accounts, for a board that opens anew: the store has them."""
+        self._accounts.clear()
+
+    def forget(self, workflow: str) -> None:
+        """Let go of the accounts of a workflow that is idle."""
+        for scope in [scope for scope in self._accounts if scope[0] == workflow]:
+            del self._accounts[scope]
+
+    async def begin(self, run: Run) -> None:
+        """Count a run that begins.
+
+        Raises:
+            BudgetExceeded: It would be one too many.
+        """
+        if run.has_begun:
+            return
+        bounds = [bound async for bound in self._bounds(run)]
+        for bound in bounds:
+            bound.check_runs()
+        for account in _accounts(bounds):
+            account.runs += 1
+        run.has_begun = True
+        await self._write(Charge(run.key, run.correlation_id, run.agent, None))
+
+    async def reserve(
+        self, run: Run, model: str, tokens: int, usd: float | None
+    ) -> _Reservation | None:
+        """Set aside what a model call may take; None where no budget bounds it.
+
+        Raises:
+            BudgetExceeded: A budget does not leave that much, or bounds money while the
+                model's price is not known.
+        """
+        bounds = [bound async for bound in self._bounds(run)]
+        if not bounds:
+            return None
+        for bound in bounds:
+            bound.check(model, tokens, usd)
+        return _Reservation(bounds, tokens, usd or 0.0)
+
+    async def charge(self, run: Run, model: str, usage: Usage) -> None:
+        """Write down what a model call took."""
+        bounds = [bound async for bound in self._bounds(run)]
+        for account in _accounts(bounds):
+            account.tokens += usage.tokens
+            account.usd += usage.usd or 0.0
+        run.usage = _added(run.usage, model, usage)
+        self._idle.usage = _added(self._idle.usage, model, usage)
+        await self._write(Charge(run.key, run.correlation_id, run.agent, model, usage))
+
+    async def _write(self, charge: Charge) -> None:
+        await self._store.commit(Commit(at=self._clock.time(), charges=(charge,)))
+
+    async def _bounds(self, run: Run) -> AsyncIterator[_Bound]:
+        for agent, budget in self._budgets:
+            if agent is not None and agent != run.agent:
+                continue
+            workflow = run.correlation_id if budget.per == "workflow" else None
+            account = self._accounts.get((workflow, agent))
+            if account is None:
+                spent = await self._store.spent(correlation_id=workflow, agent=agent)
+                # whoever asked meanwhile may have gone on with it
+                account = self._accounts.setdefault((workflow, agent), _Account(spent))
+            yield _Bound(budget, account, workflow, agent)
+
+
+class _Account:
+    """What was spent, and what is set aside for calls that go on."""
+
+    __slots__ = ("reserved_tokens", "reserved_usd", "runs", "tokens", "usd")
+
+    def __init__(self, spent: Spent) -> None:
+        total = spent.total
+        self.runs = spent.runs
+        self.tokens = total.tokens
+        self.usd = sum(usage.usd or 0.0 for usage in spent.models.values())
+        self.reserved_tokens = 0
+        self.reserved_usd = 0.0
+
+
+class _Bound:
+    """One budget over one account."""
+
+    __slots__ = ("_agent", "_budget", "_workflow", "account")
+
+    def __init__(
+        self, budget: Budget, account: _Account, workflow: str | None, agent: str | None
+    ) -> None:
+        self._budget = budget
+        self.account = account
+        self._workflow = workflow
+        self._agent = agent
+
+    @property
+    def tokens_left(self) -> int | None:
+        if self._budget.tokens is None:
+            return None
+        return self._budget.tokens - self.account.tokens - self.account.reserved_tokens
+
+    @property
+    def usd_left(self) -> float | None:
+        if self._budget.usd is None:
+            return None
+        return self._budget.usd - self.account.usd - self.account.reserved_usd
+
+    def check_runs(self) -> None:
+        runs = self._budget.runs
+        if runs is not None and self.account.runs >= runs:
+            self._refuse(f"all {runs:,} runs have begun", "runs")
+
+    def check(self, model: str, tokens: int, usd: float | None) -> None:
+        tokens_left, usd_left = self.tokens_left, self.usd_left
+        if tokens_left is not None and (tokens > tokens_left or tokens_left <= 0):
+            self._refuse(
+                f"of {self._budget.tokens:,} tokens {self.account.tokens:,} are spent and "
+                f"{self.account.reserved_tokens:,} set aside for calls that go on, and this call "
+                f"of {model!r} may take {tokens:,}",
+                "tokens",
+            )
+        if usd_left is None:
+            return
+        if usd is None:
+            self._refuse(f"the price of {model!r} is not known, so that it cannot be kept", "usd")
+        elif usd > usd_left or usd_left <= 0:
+            self._refuse(
+                f"of ${self._budget.usd:,.4f} ${self.account.usd:,.4f} are spent and "
+                f"${self.account.reserved_usd:,.4f} set aside for calls that go on, and this call "
+                f"of {model!r} may cost ${usd:,.4f}",
+                "usd",
+            )
+
+    def _refuse(self, why: str, bound: str) -> NoReturn:
+        owner = "the board" if self._agent is None else f"agent {self._agent!r}"
+        where = f" in workflow {self._workflow!r}" if self._workflow is not None else ""
+        remedy = "bound tokens instead" if "price" in why else "allow more and redrive the run"
+        msg = f"the budget of {owner}{where}: {why}; {remedy} with budget({bound}=...)"
+        raise BudgetExceeded(msg)
+
+
+class _Reservation:
+    """What is set aside for one model call, in every account that bounds it."""
+
+    def __init__(self, bounds: Sequence[_Bound], tokens: int, usd: float) -> None:
+        self._accounts = _accounts(bounds)
+        self._tokens = tokens
+        self._usd = usd
+        self._is_held = True
+        lefts = [left for bound in bounds if (left := bound.tokens_left) is not None]
+        self.tokens_left = min(lefts, default=None)
+        amounts = [left for bound in bounds if (left := bound.usd_left) is not None]
+        self.usd_left = min(amounts, default=None)
+        for account in self._accounts:
+            account.reserved_tokens += tokens
+            account.reserved_usd += usd
+
+    def release(self) -> None:
+        """Give back what was set aside."""
+        if self._is_held:
+            self._is_held = False
+            for account in self._accounts:
+                account.reserved_tokens -= self._tokens
+                account.reserved_usd -= self._usd
+
+
+def _accounts(bounds: Sequence[_Bound]) -> list[_Account]:
+    """Return each account once, though several budgets may bound it."""
+    return list({id(bound.account): bound.account for bound in bounds}.values())
+
+
+def _added(usages: Mapping[str, Usage] | None, model: str, usage: Usage) -> dict[str, Usage]:
+    before = (usages or {}).get(model)
+    return {**(usages or {}), model: usage if before is None else before + usage}

@@ -1,0 +1,289 @@
+"""What runs spend is written down, and budgets stop them before they are exceeded."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from pydantic import BaseModel
+
+from flock import (
+    Agent,
+    Budget,
+    BudgetExceeded,
+    Context,
+    DeadLetter,
+    DeclarationError,
+    EngineComponent,
+    EvalInputs,
+    Flock,
+    InMemoryBlackboardStore,
+    OutputGroup,
+    RunFailed,
+    RunSucceeded,
+    Usage,
+    WorkflowError,
+)
+
+
+class Question(BaseModel):
+    number: int = 0
+
+
+class Answer(BaseModel):
+    number: int
+
+
+class Thinker(EngineComponent):
+    """Takes a fixed number of tokens per call, after asking whether it may."""
+
+    def __init__(self, tokens: int = 10, usd: float | None = 0.5, model: str = "m") -> None:
+        super().__init__(name="thinker")
+        self.tokens = tokens
+        self.usd = usd
+        self.model = model
+        self.calls = 0
+        self.gate: asyncio.Event | None = None
+        self.fails = 0
+
+    async def evaluate(
+        self, agent: Agent, ctx: Context, inputs: EvalInputs, output_group: OutputGroup
+    ) -> object:
+        held = await ctx.reserve(self.model, tokens=self.tokens, usd=self.usd)
+        try:
+            if self.gate is not None:
+                await self.gate.wait()
+            self.calls += 1
+            usage = Usage(calls=1, input_tokens=self.tokens - 2, output_tokens=2, usd=self.usd)
+            await ctx.charge(self.model, usage)
+        finally:
+            if held is not None:
+                held.release()
+        if self.fails:
+            self.fails -= 1
+            msg = "not this time"
+            raise RuntimeError(msg)
+        question = inputs.first_as(Question)
+        assert question is not None
+        return Answer(number=question.number)
+
+
+def thinking(board: Flock, engine: Thinker, name: str = "thinker") -> None:
+    board.agent(name).consumes(Question).publishes(Answer).with_engines(engine)
+
+
+async def test_usage_is_known_by_run_workflow_agent_and_model() -> None:
+    async with Flock() as board:
+        thinking(board, Thinker(), "one")
+        thinking(board, Thinker(tokens=7, usd=None, model="n"), "two")
+        stream = board.events()
+        await board.publish(Question(number=1), correlation_id="w1")
+        await board.publish(Question(number=2), correlation_id="w2")
+        report = await board.run_until_idle()
+        ten = Usage(1, 8, 2, 0, 0.5)
+        seven = Usage(1, 5, 2, 0, None)
+        assert report.usage == {"m": ten + ten, "n": seven + seven}
+        assert (await board.spent()).models == report.usage
+        assert (await board.spent("w1")).models == {"m": ten, "n": seven}
+        assert (await board.spent(agent="two")).models == {"n": seven + seven}
+        assert (await board.spent("w1", agent="one")).total == ten
+        assert (await board.spent("elsewhere")).total == Usage()
+        runs: list[RunSucceeded] = []
+        async for event in stream:
+            if isinstance(event, RunSucceeded):
+                runs.append(event)
+            if len(runs) == 4:
+                break
+        for run in runs:
+            assert (await board.spent(run_id=run.run_id)).models == run.usage != {}
+        assert (await board.run_until_idle()).usage == {}
+
+
+async def test_what_failed_attempts_took_counts() -> None:
+    async with Flock() as board:
+        engine = Thinker()
+        engine.fails = 2
+        board.agent("t").consumes(Question).publishes(Answer).with_engines(engine).retry(2, 0.001)
+        stream = board.events()
+        await board.publish(Question())
+        report = await board.run_until_idle()
+        assert report.failed == 1
+        assert report.usage["m"].tokens == 20
+        async for event in stream:
+            if isinstance(event, RunFailed):
+                assert event.usage["m"].calls == 2
+                break
+
+
+async def test_a_token_budget_stops_before_it_is_exceeded() -> None:
+    async with Flock().budget(tokens=35) as board:
+        engine = Thinker(tokens=10)
+        thinking(board, engine)
+        await board.publish_many([Question(number=n) for n in range(6)])
+        report = await board.run_until_idle()
+        assert engine.calls == 3
+        assert report.usage["m"].tokens == 30
+        assert (report.runs, report.failed, report.dead_letters) == (6, 3, 3)
+        assert all(isinstance(error.__cause__, BudgetExceeded) for error in report.errors)
+        text = str(report.errors[0])
+        assert "the board" in text
+        assert "35" in text
+        assert "redrive" in text
+        assert len(await board.store.get_by_type(WorkflowError)) == 3
+
+
+async def test_calls_that_go_on_are_counted_by_what_they_may_take() -> None:
+    async with Flock().budget(tokens=35) as board:
+        engine = Thinker(tokens=10)
+        engine.gate = asyncio.Event()
+        thinking(board, engine)
+        await board.publish_many([Question(number=n) for n in range(6)])
+        for _ in range(20):
+            await asyncio.sleep(0)
+        engine.gate.set()
+        await board.run_until_idle()
+        assert engine.calls == 3
+
+
+async def test_a_refused_run_waits_as_a_dead_letter_for_a_larger_budget() -> None:
+    store = InMemoryBlackboardStore()
+    async with Flock(store=store).budget(usd=1.0) as board:
+        thinking(board, Thinker(usd=0.75))
+        await board.publish_many([Question(number=n) for n in range(2)])
+        await board.run_until_idle()
+        assert [a.number for a in await store.get_by_type(Answer)] == [0]
+    async with Flock(store=store).budget(usd=2.0) as board:
+        thinking(board, Thinker(usd=0.75))
+        (letter,) = await board.dead_letters()
+        await board.redrive(letter.id)
+        await board.run_until_idle()
+        assert [a.number for a in await store.get_by_type(Answer)] == [0, 1]
+        assert (await board.spent()).total.usd == 1.5
+
+
+async def test_a_budget_holds_for_as_long_as_the_board_however_often_it_is_opened() -> None:
+    store = InMemoryBlackboardStore()
+    answered = 0
+    for n in range(4):
+        async with Flock(store=store).budget(tokens=25) as board:
+            engine = Thinker(tokens=10)
+            thinking(board, engine)
+            await board.publish(Question(number=n))
+            await board.run_until_idle()
+            answered += engine.calls
+    assert answered == 2
+
+
+@pytest.mark.parametrize("per", ["board", "workflow"])
+async def test_an_agents_budget_of_runs_bounds_how_many_begin(per: str) -> None:
+    ran: list[int] = []
+    refused: list[DeadLetter] = []
+    store = InMemoryBlackboardStore()
+
+    async def work(question: Question) -> None:
+        ran.append(question.number)
+
+    for _ in range(2):
+        async with Flock(store=store) as board:
+            limited = board.agent("limited").consumes(Question).calls(work)
+            limited.budget(runs=3, per=per)  # pyright: ignore[reportArgumentType]
+            for workflow in ("w1", "w2"):
+                await board.publish_many([Question()] * 2, correlation_id=workflow)
+            await board.run_until_idle()
+            refused = await board.dead_letters()
+    assert len(ran) == (3 if per == "board" else 6)
+    assert len(refused) == 8 - len(ran)
+    assert all(letter.error_type == "BudgetExceeded" for letter in refused)
+
+
+async def test_a_run_that_is_tried_again_or_redriven_counts_once() -> None:
+    attempts = 0
+
+    async def work(question: Question) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts < 4:
+            msg = "no"
+            raise ValueError(msg)
+
+    async with Flock().budget(runs=1) as board:
+        board.agent("a").consumes(Question).calls(work).retry(3, 0.001)
+        await board.publish(Question())
+        await board.run_until_idle()
+        (letter,) = await board.dead_letters()
+        await board.redrive(letter.id)
+        report = await board.run_until_idle()
+        assert (attempts, report.failed) == (4, 0)
+        assert (await board.spent()).runs == 1
+
+
+async def test_money_cannot_be_bounded_for_a_model_of_unknown_price() -> None:
+    async with Flock().budget(usd=10) as board:
+        engine = Thinker(usd=None, model="mystery")
+        thinking(board, engine)
+        await board.publish(Question())
+        report = await board.run_until_idle()
+        assert engine.calls == 0
+        assert "'mystery'" in str(report.errors[0])
+        assert "tokens" in str(report.errors[0])
+
+
+async def test_a_run_over_budget_is_not_tried_again() -> None:
+    async with Flock().budget(tokens=5) as board:
+        engine = Thinker(tokens=10)
+        board.agent("t").consumes(Question).publishes(Answer).with_engines(engine).retry(5, 60)
+        await board.publish(Question())
+        report = await board.run_until_idle()
+        assert (report.failed, engine.calls) == (1, 0)
+
+
+async def test_what_a_reservation_leaves_is_told() -> None:
+    left: list[tuple[int | None, float | None]] = []
+
+    async def work(question: Question, ctx: Context) -> None:
+        held = await ctx.reserve("m", tokens=10, usd=0.25)
+        assert held is not None
+        left.append((held.tokens_left, held.usd_left))
+        held.release()
+        held.release()
+        free = await ctx.reserve("m")
+        assert free is not None
+        left.append((free.tokens_left, free.usd_left))
+
+    async with Flock().budget(tokens=100).budget(tokens=50, usd=1.0, per="workflow") as board:
+        board.agent("a").consumes(Question).calls(work)
+        await board.publish(Question())
+        await board.run_until_idle(raise_on_error=True)
+    assert left == [(50, 1.0), (50, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "said"),
+    [
+        ({}, "at least one"),
+        ({"tokens": 0}, "tokens"),
+        ({"tokens": 1.5}, "tokens"),
+        ({"usd": -1}, "usd"),
+        ({"usd": float("nan")}, "usd"),
+        ({"runs": True}, "runs"),
+        ({"runs": 1, "per": "day"}, "per"),
+    ],
+)
+def test_a_senseless_budget_is_refused_where_it_is_declared(
+    bounds: dict[str, object], said: str
+) -> None:
+    board = Flock()
+    with pytest.raises(DeclarationError, match=f"agent 'a', budget: .*{said}"):
+        board.agent("a").budget(**bounds)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(DeclarationError, match=f"the board, budget: .*{said}"):
+        board.budget(**bounds)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(DeclarationError, match=said):
+        Budget(**bounds)  # pyright: ignore[reportArgumentType]
+
+
+async def test_outside_a_board_usage_is_added_up_in_the_context() -> None:
+    ctx = Context()
+    assert await ctx.reserve("m", tokens=10**9) is None
+    await ctx.charge("m", Usage(1, 2, 3))
+    await ctx.charge("m", Usage(1, 2, 3))
+    assert ctx.usage == {"m": Usage(2, 4, 6)}
