@@ -288,8 +288,7 @@ class Attempts:
         self._rest(job)
         policy = job.lane.agent.retry
         again = False
-        is_final = isinstance(error, LoopLimitExceeded | ComponentFailed | BudgetExceeded)
-        if not (self.is_stopped or is_final):
+        if not (self.is_stopped or _is_final(error)):
             try:
                 again = policy.again(job.attempt, error)
             except Exception:
@@ -435,3 +434,11 @@ class Attempts:
                 tuple(artifact.id for artifact in job.artifacts),
             )
         )
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether another attempt would fail in the same way; of a group, whether each would."""
+    if isinstance(error, ExceptionGroup):
+        group = cast("ExceptionGroup[Exception]", error)
+        return all(map(_is_final, group.exceptions))
+    return isinstance(error, LoopLimitExceeded | ComponentFailed | BudgetExceeded)
