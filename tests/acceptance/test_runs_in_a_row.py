@@ -379,3 +379,34 @@ async def test_an_agents_slots_can_be_made_more_or_fewer_while_somebody_waits_fo
         go_on.set()
         await asyncio.gather(*calls[1:])
         assert agent.slots.used == 0
+
+
+async def test_a_run_that_the_shutdown_kept_from_beginning_has_used_up_no_attempt() -> None:
+    store = InMemoryBlackboardStore()
+    attempts: list[int] = []
+
+    def a_board() -> Flock:
+        board = Flock(store=store)
+
+        async def work(short: Short, ctx: Context) -> None:
+            if short.number:
+                attempts.append(ctx.attempt)
+                if ctx.attempt == 1:
+                    msg = "not at first"
+                    raise ValueError(msg)
+
+        board.agent("a").consumes(Short).calls(work).retry(2, 0)
+        return board
+
+    async with a_board() as board:
+        await board.publish(Short())
+        await board.run_until_idle()
+        published = await board.publish(Short(number=1))
+        await turns(1)
+        (job,) = board._parts.scheduler.jobs(published.correlation_id)
+        assert job.state == "running"
+        await board.shutdown(grace=0)
+    assert attempts == []
+    async with a_board() as board:
+        report = await board.run_until_idle()
+    assert (attempts, report.failed) == ([1, 2], 0)

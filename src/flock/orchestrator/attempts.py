@@ -100,14 +100,14 @@ class Attempts:
 
     async def run_agent_task(self, job: Job) -> None:
         """Carry out one attempt, from its first hook to its commit; never raises."""
+        if job.ending is not None:  # before it began: that is no attempt
+            await self._interrupted(job)
+            return
         job.attempt += 1
         agent = job.lane.agent
         is_heard = self._events.is_heard
         started = self._now() if is_heard else 0.0
         try:
-            if job.ending is not None:
-                await self._interrupted(job)
-                return
             ctx = job.context = context_of(
                 job, agent.identity, self._clock, self._emit_to, self._ledger
             )
