@@ -226,6 +226,34 @@ async def test_whoever_cancels_a_run_does_not_wait_for_the_one_that_follows_it()
     assert ended == [0, 2]
 
 
+@on_every_store
+async def test_a_task_that_a_run_hands_out_is_no_other_runs_task(
+    make_store: Callable[[], BlackboardStore],
+) -> None:
+    handed_out: dict[int, asyncio.Task[object] | None] = {}
+    ended: list[int] = []
+
+    async def work(short: Short) -> None:
+        handed_out[short.number] = asyncio.current_task()
+        if short.number == 2:
+            await turns(3)
+        ended.append(short.number)
+
+    async with Flock(store=make_store()) as board:
+        board.agent("a").consumes(Short).calls(work).max_concurrency(1)
+        await board.publish(Short())
+        await board.run_until_idle()
+        await board.publish_many([Short(number=1), Short(number=2)])
+        while 2 not in handed_out:
+            await turns(1)
+        task = handed_out[1]
+        assert task is not None
+        assert task is not handed_out[2]
+        task.cancel()
+        await board.run_until_idle(raise_on_error=True)
+    assert ended == [0, 1, 2]
+
+
 def _by_keywords(loop: asyncio.AbstractEventLoop, coro: object, **options: object) -> object:
     return asyncio.Task(coro, loop=loop, **options)  # type: ignore[arg-type]
 

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextvars import Context as Variables
 from functools import partial
+from sys import getrefcount
 from types import coroutine
 from typing import TYPE_CHECKING, Any, Final
 
@@ -385,21 +386,28 @@ class Scheduler:
 
         A task costs as much as all else that a short run needs. A run that never waits leaves
         its task to the next one: it never gave the event loop a turn, so nobody can know the
-        task by now. Each run has its own context variables all the same.
+        task by now, unless the run itself handed it out. Each run has its own context variables
+        all the same.
         """
         task = asyncio.current_task()
         assert task is not None
         assert self._loop is not None
         end = self._loop.time() + _TURN
+        known_by = getrefcount(task) - 1  # but for the run, which forgets it when it ends
         self._is_looking = True
         while job is not None:
             job.task = task
             if await self._run_here(job):
                 return
             before, job = job, self._following(job)
-            # whoever waits for a run that was ended waits for its task, and a cancellation
-            # that did not reach it is not for the next one
-            if before.ending is not None or task.cancelling() or self._loop.time() > end:
+            # a run that ended may have been waited for, or have left a cancellation that did not
+            # reach it, or its task with somebody who cancels it later: not for the next one
+            if (
+                before.ending is not None
+                or task.cancelling()
+                or getrefcount(task) > known_by
+                or self._loop.time() > end
+            ):
                 break
         self._let_go()
         if job is None:
