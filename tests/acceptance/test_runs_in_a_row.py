@@ -13,7 +13,7 @@ from contextvars import ContextVar
 import pytest
 from pydantic import BaseModel
 
-from flock import Context, Flock, InMemoryBlackboardStore
+from flock import Context, Flock, FlockError, InMemoryBlackboardStore
 from flock.core.artifacts import Artifact
 from flock.orchestrator.job import Job
 from flock.store.protocol import BlackboardStore
@@ -438,3 +438,24 @@ async def test_a_run_that_the_shutdown_kept_from_beginning_has_used_up_no_attemp
     async with a_board() as board:
         report = await board.run_until_idle()
     assert (attempts, report.failed) == ([1, 2], 0)
+
+
+@pytest.mark.parametrize("steps", range(8))
+@on_every_store
+async def test_whoever_calls_an_agent_hears_of_a_shutdown_at_any_moment(
+    make_store: Callable[[], BlackboardStore], steps: int
+) -> None:
+    async def work(short: Short) -> Made:
+        await turns(short.number)
+        return Made(number=short.number)
+
+    async with Flock(store=make_store()) as board:
+        board.agent("a").consumes(Short).publishes(Made).calls(work).max_concurrency(1)
+        calls = [asyncio.create_task(board.arun("a", Short(number=n % 3))) for n in range(6)]
+        await turns(steps)
+        await board.shutdown(grace=0)
+        outcomes = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
+        # whose call had not begun yet opened the board again
+        errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        assert all(isinstance(error, FlockError) for error in errors)
+    assert len(asyncio.all_tasks()) == 1

@@ -205,7 +205,10 @@ class Scheduler:
             job.parent_keys = ()
         self._idle.begin(job.correlation_id)
         self._jobs[job] = None
-        self.enqueue(job)
+        if self._is_stopped:  # the board was closed while the inputs were being stored
+            self.end(job, "shutdown")
+        else:
+            self.enqueue(job)
         return job
 
     def schedule_task(
