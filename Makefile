@@ -15,11 +15,11 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME PYTEST_ADDOPTS
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all check lint types layers docs test-others bench format surface clean \
+.PHONY: help setup demo test test-all check lint types layers docs test-others bench generations format surface clean \
         $(addprefix test-,$(OTHERS))
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z][a-z.-]*:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z.-]*:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## Make .venv with all that is needed (once, and when the lock file changed)
 
@@ -53,16 +53,19 @@ test-all: test test-others  ## Run the tests on each supported Python that is in
 
 test-others: $(addprefix test-,$(OTHERS))
 
-# The tests on another Python, in an environment of its own.
+# The tests on another Python, in an environment of its own, but for those that wait for a model.
 $(addprefix test-,$(OTHERS)): test-%: setup
 	@python=$$(sh scripts/find-python $*) || { echo "Python $* is not installed: skipped."; exit 0; }; \
 	echo "Tests on $$($$python --version):"; \
 	UV_PROJECT_ENVIRONMENT=$(VENV)-$* $(UV) sync --quiet --frozen --all-extras --no-default-groups \
 	  --group test --no-python-downloads --python "$$python" \
-	&& $(VENV)-$*/bin/python -m pytest -q -p no:cacheprovider $(ARGS)
+	&& $(VENV)-$*/bin/python -m pytest -q -p no:cacheprovider -m "not local_model" $(ARGS)
 
 bench: setup  ## Measure: make bench [ARGS=...], prints a table and writes bench.json
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+generations: setup  ## Ask SmolLM2 200 times under 20 schemas: make generations [ARGS=...]
+	@$(BIN)/python -m benchmarks.generations $(ARGS)
 
 format: setup  ## Format the code and apply safe fixes
 	@$(BIN)/ruff check --fix-only --quiet .

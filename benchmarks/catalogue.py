@@ -10,6 +10,7 @@ from benchmarks.scenarios.gates import Batch, Join, Waiting
 from benchmarks.scenarios.idle import Idle
 from benchmarks.scenarios.install import Footprint, Import
 from benchmarks.scenarios.memory import Memory
+from benchmarks.scenarios.model import Model
 from benchmarks.scenarios.width import Crowd, Fan
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ SCENARIOS: dict[str, Scenario] = {
         Idle(),
         Memory(),
         Waiting(),
+        Model(),
         Import(),
         Footprint(),
     )

@@ -177,7 +177,8 @@ class Waiting:
 def _own_objects() -> int:
     """How many instances of Flock's own classes are alive; what is on the board is none."""
     gc.collect()
-    return sum(type(each).__module__.startswith("flock.") for each in gc.get_objects())
+    # Some compiled classes have something else than a name there.
+    return sum(str(type(each).__module__).startswith("flock.") for each in gc.get_objects())
 
 
 def _add_join(board: Flock, seen: list[int]) -> None:

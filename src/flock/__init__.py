@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flock.clock import Clock, SystemClock
     from flock.components.agent import AgentComponent
+    from flock.components.board import Board
     from flock.components.orchestrator import (
         CollectionResult,
         OrchestratorComponent,
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from flock.core.filters import FilterConfig
     from flock.core.outputs import OutputGroup, OutputSpec
     from flock.core.retry import Backoff
+    from flock.core.semantic import Embedder, SemanticMatch
     from flock.core.subscription import BatchSpec, JoinSpec, Subscription
     from flock.core.system import GroupExpired, WorkflowError
+    from flock.core.tool import Tool, ToolAnswer, ToolImage, ToolResource
     from flock.core.types import flock_type, upcasts
     from flock.core.usage import Budget, Reservation, Spent, Usage
     from flock.core.visibility import (
@@ -38,9 +41,12 @@ if TYPE_CHECKING:
         TenantVisibility,
         Visibility,
     )
+    from flock.core.workflow import WorkflowStatus
     from flock.engines.base import EngineComponent
     from flock.engines.chat import ChatAnswer, ChatModel, ChatRequest, ToolRequest
     from flock.engines.dspy import DSPyEngine
+    from flock.engines.dspy.patience import Patience
+    from flock.engines.semantic import OnnxEmbedder
     from flock.errors import (
         BudgetExceeded,
         ContextOverflow,
@@ -59,6 +65,7 @@ if TYPE_CHECKING:
         RunError,
         RunTimeout,
         SchemaTooNew,
+        ServerUnavailable,
         StoreError,
         StoreLocked,
         TypeRegistryError,
@@ -86,9 +93,11 @@ if TYPE_CHECKING:
     )
     from flock.orchestrator.flock import Flock
     from flock.orchestrator.idle import IdleReport
-    from flock.orchestrator.workflows import WorkflowStatus
     from flock.store.memory import InMemoryBlackboardStore
     from flock.store.protocol import ArtifactSummary, BlackboardStore, ConsumptionRecord, DeadLetter
+    from flock.tools.box import ToolBox, toolbox_of
+    from flock.tools.function import FunctionTool, flock_tool
+    from flock.tools.mcp.server import MCPServer
 
 __version__ = "0.1.0"
 
@@ -105,6 +114,7 @@ __all__ = [
     "BatchFlushed",
     "BatchSpec",
     "BlackboardStore",
+    "Board",
     "BoardIdle",
     "Budget",
     "BudgetExceeded",
@@ -123,6 +133,7 @@ __all__ = [
     "DeadLettered",
     "DeclarationError",
     "DeliveryWaiting",
+    "Embedder",
     "EngineComponent",
     "EngineError",
     "EvalInputs",
@@ -133,6 +144,7 @@ __all__ = [
     "FilterConfig",
     "Flock",
     "FlockError",
+    "FunctionTool",
     "GroupExpired",
     "GroupSkipped",
     "IdleReport",
@@ -141,17 +153,20 @@ __all__ = [
     "JoinSpec",
     "LabelledVisibility",
     "LoopLimitExceeded",
+    "MCPServer",
     "ModelCalled",
     "ModelRefused",
     "ModelUnavailable",
     "NotFound",
     "NotIdle",
     "NotYetAvailable",
+    "OnnxEmbedder",
     "OrchestratorComponent",
     "OutputContractError",
     "OutputGroup",
     "OutputSpec",
     "PartialOutput",
+    "Patience",
     "PrivateVisibility",
     "PublicVisibility",
     "PublishError",
@@ -168,6 +183,8 @@ __all__ = [
     "RunTimeout",
     "ScheduleDecision",
     "SchemaTooNew",
+    "SemanticMatch",
+    "ServerUnavailable",
     "Spent",
     "StoreError",
     "StoreLocked",
@@ -175,8 +192,13 @@ __all__ = [
     "SystemClock",
     "TenantVisibility",
     "Token",
+    "Tool",
+    "ToolAnswer",
+    "ToolBox",
     "ToolCalled",
+    "ToolImage",
     "ToolRequest",
+    "ToolResource",
     "TypeRegistryError",
     "UpcastError",
     "Usage",
@@ -184,7 +206,9 @@ __all__ = [
     "WorkflowError",
     "WorkflowIdle",
     "WorkflowStatus",
+    "flock_tool",
     "flock_type",
+    "toolbox_of",
     "upcasts",
 ]
 
@@ -194,6 +218,7 @@ _MODULES = {
         "SystemClock",
     ),
     "flock.components.agent": ("AgentComponent",),
+    "flock.components.board": ("Board",),
     "flock.components.orchestrator": (
         "CollectionResult",
         "OrchestratorComponent",
@@ -221,6 +246,10 @@ _MODULES = {
         "OutputSpec",
     ),
     "flock.core.retry": ("Backoff",),
+    "flock.core.semantic": (
+        "Embedder",
+        "SemanticMatch",
+    ),
     "flock.core.subscription": (
         "BatchSpec",
         "JoinSpec",
@@ -229,6 +258,12 @@ _MODULES = {
     "flock.core.system": (
         "GroupExpired",
         "WorkflowError",
+    ),
+    "flock.core.tool": (
+        "Tool",
+        "ToolAnswer",
+        "ToolImage",
+        "ToolResource",
     ),
     "flock.core.types": (
         "flock_type",
@@ -249,6 +284,7 @@ _MODULES = {
         "TenantVisibility",
         "Visibility",
     ),
+    "flock.core.workflow": ("WorkflowStatus",),
     "flock.engines.base": ("EngineComponent",),
     "flock.engines.chat": (
         "ChatAnswer",
@@ -257,6 +293,8 @@ _MODULES = {
         "ToolRequest",
     ),
     "flock.engines.dspy": ("DSPyEngine",),
+    "flock.engines.dspy.patience": ("Patience",),
+    "flock.engines.semantic": ("OnnxEmbedder",),
     "flock.errors": (
         "BudgetExceeded",
         "ContextOverflow",
@@ -275,6 +313,7 @@ _MODULES = {
         "RunError",
         "RunTimeout",
         "SchemaTooNew",
+        "ServerUnavailable",
         "StoreError",
         "StoreLocked",
         "TypeRegistryError",
@@ -302,7 +341,6 @@ _MODULES = {
     ),
     "flock.orchestrator.flock": ("Flock",),
     "flock.orchestrator.idle": ("IdleReport",),
-    "flock.orchestrator.workflows": ("WorkflowStatus",),
     "flock.store.memory": ("InMemoryBlackboardStore",),
     "flock.store.protocol": (
         "ArtifactSummary",
@@ -310,6 +348,15 @@ _MODULES = {
         "ConsumptionRecord",
         "DeadLetter",
     ),
+    "flock.tools.box": (
+        "ToolBox",
+        "toolbox_of",
+    ),
+    "flock.tools.function": (
+        "FunctionTool",
+        "flock_tool",
+    ),
+    "flock.tools.mcp.server": ("MCPServer",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -61,6 +61,21 @@ class SystemClock:
         return nullcontext()
 
 
+async def pause(clock: Clock, span: float) -> None:
+    """Wait until a clock has moved by `span` seconds."""
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def end() -> None:
+        if not done.done():
+            done.set_result(None)
+
+    timer = clock.call_at(clock.time() + span, end)
+    try:
+        await done
+    finally:
+        timer.cancel()
+
+
 def as_datetime(seconds: float) -> datetime:
     """Return seconds since the Unix epoch as an aware datetime in UTC."""
     return datetime.fromtimestamp(seconds, UTC)

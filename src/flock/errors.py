@@ -64,7 +64,17 @@ class RateLimited(EngineError):
 
 
 class ModelUnavailable(EngineError, ConnectionError):
-    """A model could not be reached, or failed on its own side: asking again may help."""
+    """A model could not be reached, or failed on its own side: asking again may help.
+
+    Attributes:
+        retry_after: Seconds to wait, where the provider said so.
+    """
+
+    retry_after: float | None = None
+
+
+class ServerUnavailable(EngineError, ConnectionError):
+    """An MCP server could not be started or reached, or its connection was lost."""
 
 
 class ContextOverflow(EngineError):
@@ -96,7 +106,7 @@ class StoreError(FlockError, RuntimeError):
 
 
 class StoreLocked(StoreError):
-    """Another process owns the store."""
+    """Another board, in this process or another, has the store open."""
 
 
 class SchemaTooNew(StoreError):

@@ -18,10 +18,14 @@ from pydantic import BaseModel
 from flock import (
     AfterVisibility,
     Agent,
+    AgentComponent,
     Artifact,
     ArtifactPublished,
+    Backoff,
     BatchSpec,
+    Board,
     BoardIdle,
+    CollectionResult,
     Context,
     DeclarationError,
     EventsMissed,
@@ -38,6 +42,8 @@ from flock import (
     RunQueued,
     RunStarted,
     RunSucceeded,
+    RunTimeout,
+    Subscription,
     WorkflowError,
     WorkflowIdle,
 )
@@ -592,6 +598,105 @@ async def test_invoke_ends_at_its_timeout() -> None:
         with pytest.raises(TimeoutError):
             await call
         assert ended == ["ended"]
+
+
+async def test_the_timeout_of_invoke_counts_the_time_in_the_queue() -> None:
+    clock = ManualClock()
+    starts: list[int] = []
+    release = asyncio.Event()
+
+    async def work(order: Order) -> None:
+        starts.append(order.number)
+        await release.wait()
+
+    async with Flock(clock=clock) as board:
+        board.agent("work").max_concurrency(1).calls(work)
+        await board.publish(Order(number=1))
+        call = asyncio.create_task(board.invoke("work", Order(number=2), timeout=5))
+        await clock.advance(timedelta(seconds=4))
+        assert not call.done()
+        await clock.advance(timedelta(seconds=2))
+        with pytest.raises(RunTimeout, match=r"'work'.* 5 seconds"):
+            await call
+        release.set()
+        await board.run_until_idle()
+    assert starts == [1]
+
+
+async def test_the_timeout_of_invoke_counts_the_time_that_a_full_board_lets_it_wait() -> None:
+    clock = ManualClock()
+    release = asyncio.Event()
+    starts: list[int] = []
+
+    async def work(order: Order) -> None:
+        starts.append(order.number)
+        await release.wait()
+
+    async with Flock(clock=clock, max_pending=1) as board:
+        board.agent("work").calls(work)
+        await board.publish(Order(number=1))
+        call = asyncio.create_task(board.invoke("work", Order(number=2), timeout=5))
+        await clock.advance(timedelta(seconds=6))
+        with pytest.raises(RunTimeout, match=r"'work'.* 5 seconds"):
+            await call
+        release.set()
+        await board.publish(Order(number=3))
+        await board.run_until_idle()
+    assert starts == [1, 3]
+
+
+async def test_the_timeout_of_invoke_covers_all_attempts_and_their_pauses() -> None:
+    clock = ManualClock()
+    attempts: list[float] = []
+
+    async def work(order: Order) -> None:
+        attempts.append(clock.time())
+        raise OSError
+
+    async with Flock(clock=clock) as board:
+        board.agent("work").retry(10, backoff=Backoff(initial=2, factor=1, jitter=False)).calls(
+            work
+        )
+        call = asyncio.create_task(board.invoke("work", Order(), timeout=5))
+        await clock.advance(timedelta(minutes=1))
+        with pytest.raises(RunTimeout):
+            await call
+        assert len(attempts) == 3  # at 0, 2 and 4 seconds
+        assert (await board.run_until_idle()).waiting == 0
+
+
+async def test_the_timeout_of_invoke_leaves_the_agents_own_in_force() -> None:
+    clock = ManualClock(autojump=True)
+    errors: list[BaseException] = []
+
+    class Watching(AgentComponent):
+        async def on_error(self, agent: Agent, ctx: Context, error: BaseException) -> None:
+            errors.append(error)
+
+    async def work(order: Order) -> None:
+        await asyncio.Event().wait()
+
+    async with Flock(clock=clock) as board:
+        agent = board.agent("work").calls(work).timeout(2).with_utilities(Watching())
+        begin = clock.time()
+        with pytest.raises(RunTimeout, match="2 seconds"):
+            await board.invoke("work", Order(), timeout=60)
+        assert clock.time() - begin == 2
+        agent.timeout(60)
+        with pytest.raises(RunTimeout, match="3 seconds") as caught:
+            await board.invoke("work", Order(), timeout=3)
+        assert clock.time() - begin == 5
+        assert errors[1] is caught.value
+
+
+async def test_an_invoke_that_ends_in_time_leaves_no_timer_behind() -> None:
+    clock = ManualClock()
+    async with Flock(clock=clock) as board:
+        board.agent("pack").calls(pack)
+        [parcel] = await board.invoke("pack", Order(number=7), timeout=5)
+        await clock.advance(timedelta(minutes=1))
+        assert parcel.as_model(Parcel).number == 7
+        assert await board.store.get_by_type(Parcel) == [Parcel(number=7)]
 
 
 async def test_stream_yields_outputs_as_they_appear_and_commits_them() -> None:
@@ -1435,6 +1540,103 @@ async def test_arun_takes_an_artifact_that_is_on_the_board_and_does_not_store_it
         assert len(await board.store.list()) == 2
 
 
+async def test_a_board_that_is_closing_can_be_asked_and_told_to_cancel() -> None:
+    started, release = asyncio.Event(), asyncio.Event()
+    seen: list[int] = []
+
+    async def work(order: Order) -> None:
+        started.set()
+        await release.wait()
+        seen.append(order.number)
+
+    board = Flock()
+    board.agent("work").max_concurrency(1).calls(work)
+    running = await board.publish(Order(number=1))
+    queued = await board.publish(Order(number=2))
+    await started.wait()
+    closing = asyncio.create_task(board.shutdown(grace=30.0))
+    await turns()
+    assert (await board.status(running.correlation_id)).running == 1
+    assert (await board.status(queued.correlation_id)).queued == 1
+    assert await board.dead_letters() == []
+    with pytest.raises(NotIdle, match=r"shutting down.* before the shutdown"):
+        await board.run_until_idle()
+    assert await board.cancel(queued.correlation_id) == 1
+    assert (await board.status(queued.correlation_id)).state == "idle"
+    release.set()
+    await closing
+    async with board:
+        await board.run_until_idle()
+    assert seen == [1]
+
+
+async def test_cancelling_what_a_shutdown_is_cancelling_closes_it_for_good() -> None:
+    started, stopping, release = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    starts: list[int] = []
+
+    async def stubborn(order: Order) -> None:
+        starts.append(order.number)
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopping.set()
+            await release.wait()
+
+    board = Flock()
+    board.agent("stubborn").calls(stubborn)
+    order = await board.publish(Order(number=1))
+    await started.wait()
+    closing = asyncio.create_task(board.shutdown(grace=0.0))
+    await stopping.wait()
+    cancelling = asyncio.create_task(board.cancel(order.correlation_id))
+    await turns()
+    release.set()
+    assert await cancelling == 1
+    await closing
+    async with board:
+        await board.run_until_idle()
+    assert starts == [1]
+
+
+async def test_work_that_a_shutdown_cancels_is_not_taken_for_done() -> None:
+    started = asyncio.Event()
+
+    async def work(order: Order) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    board = Flock()
+    board.agent("work").calls(work)
+    stream = board.events()
+    await board.publish(Order())
+    waiting = asyncio.create_task(board.run_until_idle())
+    await started.wait()
+    await board.shutdown(grace=0.0)
+    with pytest.raises(NotIdle, match="shut down before it became idle"):
+        await waiting
+    assert not any(isinstance(event, BoardIdle) for event in await drain(board, stream))
+
+
+async def test_who_waits_for_idle_hears_of_it_when_a_closing_board_becomes_idle() -> None:
+    started, release = asyncio.Event(), asyncio.Event()
+
+    async def work(order: Order) -> None:
+        started.set()
+        await release.wait()
+
+    board = Flock()
+    board.agent("work").calls(work)
+    await board.publish(Order())
+    waiting = asyncio.create_task(board.run_until_idle())
+    await started.wait()
+    closing = asyncio.create_task(board.shutdown(grace=30.0))
+    await turns()
+    release.set()
+    assert (await waiting).runs == 1
+    await closing
+
+
 async def test_a_board_that_is_closing_takes_nothing_in_and_finishes_what_it_has() -> None:
     started = asyncio.Event()
     release = asyncio.Event()
@@ -1460,3 +1662,65 @@ async def test_a_board_that_is_closing_takes_nothing_in_and_finishes_what_it_has
         await board.run_until_idle()
         assert seen == [1]
         assert len(await board.store.list()) == 2
+
+
+@pytest.mark.parametrize("verb", ["arun", "invoke", "stream"])
+async def test_an_agent_called_as_the_board_closes_is_refused_and_does_not_hold_it(
+    verb: str,
+) -> None:
+    refused: list[Exception] = []
+
+    class Late(OrchestratorComponent):
+        async def on_shutdown(self, orchestrator: Board) -> None:
+            await orchestrator.publish(Letter(number=1))
+            try:
+                if verb == "stream":
+                    await anext(orchestrator.stream("pack", Order()))
+                else:
+                    await getattr(orchestrator, verb)("pack", Order())
+            except PublishError as error:
+                refused.append(error)
+
+    board = Flock().add_component(Late())
+    board.agent("pack").calls(pack)
+    async with board:
+        pass
+    assert "'pack' was called while the board shuts down" in str(refused[0])
+    assert [a.type for a in await board.store.list()] == [f"{MODULE}.Letter"]
+
+
+async def test_what_a_component_had_collected_goes_back_to_it_when_its_group_is_cancelled() -> None:
+    got: list[list[int]] = []
+    release = asyncio.Event()
+
+    class Pairs(OrchestratorComponent):
+        seen: list[Artifact]
+
+        async def on_collect_artifacts(
+            self, orchestrator: Board, artifact: Artifact, agent: Agent, subscription: Subscription
+        ) -> CollectionResult:
+            self.seen.append(artifact)
+            if len(self.seen) < 2:
+                return CollectionResult()
+            pair, self.seen = self.seen, []
+            return CollectionResult(pair, complete=True)
+
+    pairs = Pairs()
+    pairs.seen = []
+
+    async def work(orders: list[Order]) -> None:
+        got.append([order.number for order in orders])
+        await release.wait()
+
+    async with Flock().add_component(pairs) as board:
+        board.agent("work").consumes(Order).calls(work)
+        first = await board.publish(Order(number=1))
+        second = await board.publish(Order(number=2))
+        await until(lambda: got == [[1, 2]])
+        assert await board.cancel(first.correlation_id) == 1
+        release.set()
+        assert (await board.run_until_idle()).waiting == 1
+        assert [a.id for a in pairs.seen] == [second.id]
+        await board.publish(Order(number=3))
+        await board.run_until_idle()
+    assert got == [[1, 2], [2, 3]]

@@ -5,6 +5,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportOptionalMemberAccess=false
 
+import asyncio
 import contextlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,6 +22,7 @@ from flock import (
     FlockError,
     InMemoryBlackboardStore,
     PrivateVisibility,
+    StoreLocked,
 )
 from flock.testing import ManualClock
 
@@ -292,3 +294,68 @@ async def test_a_store_of_ones_own_outlives_the_board_and_missing_agents_leave_w
         report = await third.run_until_idle()
         assert got == [1]
         assert report.waiting == 0
+
+
+async def test_a_second_board_cannot_open_a_store_that_is_in_use_and_harms_nothing() -> None:
+    store = InMemoryBlackboardStore()
+    got: list[str] = []
+    going, end = asyncio.Event(), asyncio.Event()
+
+    def board(name: str) -> Flock:
+        made = Flock(store=store, name=name)
+
+        async def work(note: Note) -> None:
+            going.set()
+            await end.wait()
+            got.append(name)
+
+        made.agent("work").consumes(Note).calls(work)
+        return made
+
+    first, second = board("first"), board("second")
+    watcher = store.watch()
+    async with first:
+        await first.publish(Note())
+        await going.wait()
+        for verb in (second.__aenter__, second.run_until_idle, lambda: second.publish(Note())):
+            with pytest.raises(StoreLocked, match=r"board 'first'.* shutdown\(\)"):
+                await verb()
+        end.set()
+        await first.publish(Note())
+        await first.run_until_idle()
+    assert [artifact.seq async for artifact in watcher] == [1, 2]
+    async with second:
+        await second.publish(Note())
+        await second.run_until_idle()
+    assert got == ["first", "first", "second"]
+
+
+def test_a_store_can_be_opened_again_once_the_loop_of_its_board_has_ended() -> None:
+    store = InMemoryBlackboardStore()
+    got: list[str] = []
+
+    def board(name: str, end: asyncio.Event | None = None) -> Flock:
+        made = Flock(store=store, name=name)
+
+        async def work(note: Note) -> None:
+            if end is not None:
+                await end.wait()
+            got.append(name)
+
+        made.agent("work").consumes(Note).calls(work)
+        return made
+
+    async def leave_open() -> Flock:
+        left = board("left", asyncio.Event())
+        await left.publish(Note())
+        return left
+
+    async def go_on(later: Flock) -> None:
+        async with later:
+            await later.run_until_idle()
+
+    left = asyncio.run(leave_open())
+    asyncio.run(go_on(board("next")))
+    assert got == ["next"]
+    asyncio.run(go_on(left))  # it takes nothing for its own that it has lost
+    assert got == ["next"]

@@ -36,8 +36,10 @@ from pydantic import (
 from flock import (
     AfterVisibility,
     Artifact,
+    BatchSpec,
     Flock,
     FlockError,
+    JoinSpec,
     LabelledVisibility,
     PrivateVisibility,
     PublicVisibility,
@@ -48,6 +50,7 @@ from flock import (
     flock_type,
     upcasts,
 )
+from flock.testing import ManualClock
 
 MODULE = __name__
 
@@ -1050,3 +1053,73 @@ def test_ordinary_values_are_never_refused(
             assert (await board.publish(model)).as_model(Ordinary) == model
 
     asyncio.run(trip())
+
+
+async def test_a_class_that_is_renamed_while_the_board_is_open_goes_on_to_start_its_agents() -> (
+    None
+):
+    class Old(BaseModel):
+        n: int = 0
+
+    class Other(BaseModel):
+        n: int = 0
+
+    got: list[tuple[str, list[int]]] = []
+
+    def note(agent: str) -> Any:
+        return lambda models: got.append((agent, [m.n for m in models]))
+
+    clock = ManualClock()
+    async with Flock(clock=clock) as board:
+        board.agent("plain").consumes(Old, where=lambda m: m.n < 9).calls(
+            lambda m: got.append(("plain", [m.n]))
+        )
+        board.agent("pair").consumes(Old, Other).calls(note("pair"))
+        board.agent("two").consumes(Old, Old).calls(note("two"))
+        join = JoinSpec(by="n", within=timedelta(hours=1))
+        board.agent("join").consumes(Old, Other, join=join).calls(note("join"))
+        board.agent("batch").consumes(Old, batch=BatchSpec(size=2)).calls(note("batch"))
+        await board.publish(Old(n=1), correlation_id="w")
+        await board.run_until_idle()
+        assert got == [("plain", [1])]
+        got.clear()
+
+        flock_type(name="acceptance/New")(Old)
+        await board.publish(Other(n=1), correlation_id="w")
+        await board.publish(Old(n=2), correlation_id="w")
+        await board.run_until_idle()
+        await board.publish(Other(n=2), correlation_id="w")
+        await board.run_until_idle()
+        assert sorted(got) == [
+            ("batch", [1, 2]),
+            ("join", [1, 1]),
+            ("join", [2, 2]),
+            ("pair", [1, 1]),
+            ("pair", [2, 2]),
+            ("plain", [2]),
+            ("two", [1, 2]),
+        ]
+        [artifact] = await board.publish_many([Old(n=3)], schedule_immediately=False)
+        await board.arun("batch", artifact)
+        assert got[-1] == ("batch", [3])
+
+
+async def test_a_cell_that_gives_a_class_a_name_when_it_is_run_again_keeps_what_was_published() -> (
+    None
+):
+    cell = "class Cell(BaseModel):\n    n: int = 0\n"
+    first = define(cell)["Cell"]
+    got: list[int] = []
+    async with Flock() as board:
+        board.agent("early").consumes(first, first).calls(
+            lambda models: got.extend(m.n for m in models)
+        )
+        await board.publish(first(n=1), correlation_id="w")
+        await board.run_until_idle()
+        again = define(f"@flock_type(name='acceptance/Cell')\n{cell}")["Cell"]
+        assert await board.store.get_by_type(again) == [again(n=1)]
+        await board.publish(again(n=2), correlation_id="w")
+        await board.run_until_idle()
+        assert got == [1, 2]
+        assert await board.publish({"type": "Cell", "n": 3}, schedule_immediately=False)
+        assert [m.n for m in await board.store.get_by_type(again)] == [1, 2, 3]

@@ -1,5 +1,6 @@
 """A commit makes all of it true at once, or nothing."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -10,7 +11,7 @@ from flock.core.artifacts import Artifact, new_key
 from flock.core.delivery import Delivery, Run
 from flock.core.filters import FilterConfig
 from flock.core.usage import Charge, Spent, Usage
-from flock.errors import StoreError
+from flock.errors import StoreError, StoreLocked
 from flock.store.protocol import BlackboardStore, Commit, ConsumptionRecord, DeadLetter
 from tests.unit.support import T0, A, B, artifact, subscription
 
@@ -213,12 +214,37 @@ async def test_open_work_outlives_closing_and_opening_the_store(store: Blackboar
     assert [d.artifact.id for d in await store.open_deliveries()] == [delivery.artifact.id]
 
 
-async def test_opening_twice_and_closing_twice_do_no_harm(store: BlackboardStore) -> None:
+async def test_an_open_store_is_locked_and_names_its_holder(store: BlackboardStore) -> None:
     await published(store, artifact(A()))
     before = await Seen.of(store)
-    await store.open()
-    await store.open()
+    await store.close()
+    await store.open("board 'first'")
+    with pytest.raises(StoreLocked, match=r"by board 'first'; .* shutdown\(\)"):
+        await store.open("board 'second'")
     assert await Seen.of(store) == before
+    await store.close()
+    await store.open("board 'second'")
+    with pytest.raises(StoreLocked, match="by board 'second'"):
+        await store.open("board 'first'")
+    assert await Seen.of(store) == before
+
+
+async def test_what_an_event_loop_that_ended_left_open_is_taken_over(
+    store: BlackboardStore,
+) -> None:
+    await published(store, artifact(A()))
+    before = await Seen.of(store)
+    await store.close()
+    await asyncio.to_thread(asyncio.run, store.open("board 'gone'"))
+    await store.open("board 'next'")
+    assert await Seen.of(store) == before
+    with pytest.raises(StoreLocked, match="by board 'next'"):
+        await store.open("board 'gone'")
+
+
+async def test_closing_twice_does_no_harm(store: BlackboardStore) -> None:
+    await published(store, artifact(A()))
+    before = await Seen.of(store)
     await store.close()
     await store.close()
     await store.open()

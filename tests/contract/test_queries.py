@@ -17,7 +17,7 @@ from flock.clock import as_datetime
 from flock.core.artifacts import Artifact, new_key
 from flock.core.delivery import Delivery, Run
 from flock.core.filters import FilterConfig
-from flock.core.types import registry
+from flock.core.types import flock_type, registry
 from flock.core.visibility import (
     PUBLIC,
     AfterVisibility,
@@ -341,3 +341,40 @@ async def test_order_is_kept_over_many_artifacts_and_deletions(store: Blackboard
     assert [it.payload["n"] for it in kept] == [*range(1, 2500, 2)]
     assert all(one.seq < two.seq for one, two in pairwise(kept))
     assert [m.n for m in await store.get_by_type(A)] == [*range(1, 2500, 2)]
+
+
+# --- types that were renamed ------------------------------------------------------------------
+
+
+async def test_what_was_stored_under_a_former_name_is_found_under_each(
+    store: BlackboardStore,
+) -> None:
+    class Renamed(BaseModel):
+        n: int = 0
+
+    former = f"{__name__}.{Renamed.__qualname__}"
+    old, other = artifact(Renamed(n=1)), artifact(A())
+    await store.commit(Commit([old, other]))
+    by_former = FilterConfig(type_names={former})
+    name = f"renamed of {former} on {type(store).__name__}"
+    flock_type(name=name)(Renamed)
+    new = artifact(Renamed(n=2), workflow=old.correlation_id)
+    await store.commit(Commit([new]))
+
+    for asked in (Renamed, name, former):
+        assert await store.list_by_type(asked) == [old, new]
+    assert await store.get_by_type(Renamed) == [Renamed(n=1), Renamed(n=2)]
+    workflow = old.correlation_id
+    assert await store.get_by_type(Renamed, workflow) == [Renamed(n=1), Renamed(n=2)]
+    for where in (
+        by_former,
+        FilterConfig(type_names={former}),
+        FilterConfig(type_names={name}),
+        FilterConfig(type_names={Renamed}),
+        FilterConfig(type_names={former}, correlation_id=workflow),
+        FilterConfig(type_names={name, former}, end=as_datetime(T0 + 9)),
+    ):
+        assert await store.query_artifacts(where) == ([old, new], 2)
+        assert await store.latest(where, limit=9) == [new, old]
+        assert (await store.summary(where)).by_type == {name: 2}
+    assert [found.type for found in await store.list()] == [name, other.type, name]

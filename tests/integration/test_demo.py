@@ -142,6 +142,9 @@ def test_files_that_nobody_can_read_are_in_the_report(tree: Path) -> None:
         (["tree", "-x", "*"], "There is no Python file to review in 'tree'."),
         (["tree", "-o", "tree"], "--output 'tree' is a folder."),
         (["tree", "-o", "no/where.md"], "there is no folder 'no'."),
+        (["tree/bad.py", "-o", "tree/bad.py"], "--output 'tree/bad.py' is source code"),
+        (["tree/script", "-o", "tree/script"], "--output 'tree/script' is source code"),
+        (["tree", "-o", "tree/new.py"], "--output 'tree/new.py' is source code"),
         (["tree", "--max-files", "0"], "Invalid value for '--max-files'"),
         (["tree", "--nonsense"], "No such option: --nonsense"),
     ],
@@ -149,10 +152,47 @@ def test_files_that_nobody_can_read_are_in_the_report(tree: Path) -> None:
 def test_what_is_of_no_use_is_said(tree: Path, arguments: list[str], message: str) -> None:
     (tree / "notes.txt").touch()
     (tree / "empty").mkdir()
+    (tree / "script").write_text(BAD)
     result = demo(*arguments)
     assert result.exit_code == 2
     assert message in result.stderr
+    assert "reviewed" not in result.stderr
+    assert result.stdout == ""
+    assert (tree / "bad.py").read_text() == (tree / "script").read_text() == BAD
     assert not (tree.parent / "flock-report.md").exists()
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="this user may read everything"
+)
+def test_what_this_user_may_not_read_or_write_is_said_before_the_work(tree: Path) -> None:
+    (tree / "bad.py").chmod(0)
+    (tree / "sub").chmod(0o500)
+    for arguments, message in (
+        (["tree/bad.py"], "not readable"),  # as typer says it
+        (["tree", "-o", "tree/sub/report.md"], "--output 'tree/sub/report.md' may not be written"),
+    ):
+        result = demo(*arguments)
+        assert result.exit_code == 2
+        assert message in result.stderr
+        assert "reviewed" not in result.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
+def test_a_pipe_is_no_file_to_review(tree: Path) -> None:
+    os.mkfifo(tree / "pipe.py")
+    result = demo("tree/pipe.py")
+    assert result.exit_code == 2
+    assert "'tree/pipe.py' is no Python file." in result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk at hand")
+def test_a_report_that_cannot_be_written_is_shown_all_the_same(tree: Path) -> None:
+    result = demo("tree", "-o", "/dev/full")
+    assert result.exit_code == 2
+    assert "could not be written to '/dev/full': No space left on device." in result.stderr
+    assert "tree/bad.py:10 eval() runs text as code (CWE-95)" in result.stdout
+    assert "The whole report" not in result.stdout
 
 
 def test_a_reviewer_that_fails_on_a_file_leaves_the_others_their_report(

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flock.cli.demo.command import demo
+from flock.cli.models import models
 from flock.cli.version import print_version, version
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(version)
+app.add_typer(models)
 
 
 @app.callback()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from flock.components.board import Board
 from flock.core.agent import Agent
 from flock.core.artifacts import Artifact
 from flock.core.lifecycle import left_out
@@ -44,7 +45,8 @@ class CollectionResult:
 class OrchestratorComponent:
     """Hooks around a board; override what is needed, the rest costs nothing.
 
-    Components run by ascending `priority`. The hooks' first argument is the `Flock`.
+    Components run by ascending `priority`. The hooks' first argument is the `Flock`, as the
+    `Board` that says what a hook may do with it.
 
     Attributes:
         name: Names the component in logs; its class does if None.
@@ -61,13 +63,13 @@ class OrchestratorComponent:
             self.priority = priority
 
     @left_out
-    async def on_initialize(self, orchestrator: Any) -> None:  # noqa: ANN401 - a Flock, above
+    async def on_initialize(self, orchestrator: Board) -> None:
         """Prepare, as the board opens; raising keeps it from opening."""
 
     @left_out
     async def on_artifact_published(
         self,
-        orchestrator: Any,  # noqa: ANN401
+        orchestrator: Board,
         artifact: Artifact,
     ) -> Artifact | None:
         """Return the artifact that is stored and matched; None stores it for nobody.
@@ -80,7 +82,7 @@ class OrchestratorComponent:
     @left_out
     async def on_before_schedule(
         self,
-        orchestrator: Any,  # noqa: ANN401
+        orchestrator: Board,
         artifact: Artifact,
         agent: Agent,
         subscription: Subscription,
@@ -92,7 +94,7 @@ class OrchestratorComponent:
     @left_out
     async def on_collect_artifacts(
         self,
-        orchestrator: Any,  # noqa: ANN401
+        orchestrator: Board,
         artifact: Artifact,
         agent: Agent,
         subscription: Subscription,
@@ -103,7 +105,7 @@ class OrchestratorComponent:
     @left_out
     async def on_before_agent_schedule(
         self,
-        orchestrator: Any,  # noqa: ANN401
+        orchestrator: Board,
         agent: Agent,
         artifacts: list[Artifact],
     ) -> list[Artifact] | None:
@@ -114,7 +116,7 @@ class OrchestratorComponent:
     @left_out
     async def on_agent_scheduled(
         self,
-        orchestrator: Any,  # noqa: ANN401
+        orchestrator: Board,
         agent: Agent,
         artifacts: list[Artifact],
         task: asyncio.Task[Any],
@@ -122,9 +124,9 @@ class OrchestratorComponent:
         """Watch a run that begins in a task."""
 
     @left_out
-    async def on_idle(self, orchestrator: Any) -> None:  # noqa: ANN401
+    async def on_idle(self, orchestrator: Board) -> None:
         """Watch the board become idle; what is published here goes on."""
 
     @left_out
-    async def on_shutdown(self, orchestrator: Any) -> None:  # noqa: ANN401
+    async def on_shutdown(self, orchestrator: Board) -> None:
         """Clean up, as the board closes."""

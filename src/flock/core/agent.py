@@ -13,16 +13,18 @@ from pydantic import BaseModel
 
 from flock.core.artifacts import Artifact, new_key, seal
 from flock.core.context import Context, ContextProvider, EvalInputs, EvalResult
+from flock.core.failure import failure_of
 from flock.core.lifecycle import Engine, RunHooks, has_hook, implementing, label_of
 from flock.core.output_check import OutputCheck
 from flock.core.outputs import OutputGroup
 from flock.core.retry import RetryPolicy
 from flock.core.signature import FunctionSignature, yielded_models
 from flock.core.slots import Slots
+from flock.core.tool import DEFAULT_TOOL_CALLS, Tool, ToolSource
 from flock.core.types import TypeEntry, registry
 from flock.core.usage import Budget
 from flock.core.visibility import PUBLIC, AgentIdentity
-from flock.errors import EngineError, OutputContractError
+from flock.errors import OutputContractError
 
 if TYPE_CHECKING:
     from flock.core.subscription import Subscription
@@ -58,6 +60,9 @@ class Agent:
         timeout: Seconds after which a run is cancelled; None for never.
         budgets: What it may spend.
         context_provider: Chooses its history; the board's if None.
+        tools: What its model may call.
+        tool_sources: Where more of it comes from: its MCP servers.
+        max_tool_calls: How many tools one run may call.
         streams: Whether its outputs are published as they are made: one streaming engine
             alone. Known once the board is open.
         reads_history: Whether an engine asks for the history of its workflow. Known once
@@ -81,6 +86,9 @@ class Agent:
         self.timeout: float | None = None
         self.budgets: list[Budget] = []
         self.context_provider: ContextProvider | None = None
+        self.tools: tuple[Tool, ...] = ()
+        self.tool_sources: tuple[ToolSource, ...] = ()
+        self.max_tool_calls = DEFAULT_TOOL_CALLS
         self._semaphore = Slots(DEFAULT_CONCURRENCY)
         self._make_engine = make_engine
         self._made_engine: Engine | None = None
@@ -116,6 +124,16 @@ class Agent:
     def max_concurrency(self) -> int:
         """How many of its runs may go on at once."""
         return self._semaphore.limit
+
+    @property
+    def chain(self) -> tuple[Engine, ...]:
+        """The engines of a run in their order, also the one made of a function or a model.
+
+        Raises:
+            DeclarationError: Nothing computes the agent.
+        """
+        self._resolve_engines()
+        return self._chain
 
     def changed(self) -> None:
         """Forget what was derived from the declaration, since it changed."""
@@ -599,26 +617,3 @@ def _adopt_lineage(ctx: Context, artifacts: Sequence[Artifact]) -> None:
     if artifacts:
         ctx.depth = max(artifact.depth for artifact in artifacts) + 1
         ctx.correlation_id = ctx.correlation_id or artifacts[0].correlation_id
-
-
-def failure_of(error: BaseException, who: str) -> Exception | None:
-    """Return the failure that something raised by user code comes to.
-
-    Returns:
-        The error itself; an `EngineError` for what would end the task or the process; or
-        None for a cancellation from outside and for Ctrl-C, which are no failures.
-    """
-    if isinstance(error, Exception):
-        return error
-    if isinstance(error, KeyboardInterrupt):
-        return None
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:  # no event loop: a coroutine that is thrown away
-        task = None
-    is_cancellation = isinstance(error, asyncio.CancelledError)
-    if task is None or (is_cancellation and task.cancelling()):
-        return None
-    failure = EngineError(f"{who} raised {type(error).__name__} by itself: {error}")
-    failure.__cause__ = error
-    return failure

@@ -6,8 +6,9 @@ import itertools
 import json
 import os
 import random
+from collections.abc import Mapping
 from dataclasses import FrozenInstanceError
-from typing import TYPE_CHECKING, Any, Final, Self, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeGuard, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -248,6 +249,10 @@ class Artifact(_Fields):
             f"Artifact({self.type} {text.decode(errors='replace')}, seq={self.seq}, "
             f"by={self.produced_by!r}, workflow={self.correlation_id!r})"
         )
+
+
+Publishable: TypeAlias = BaseModel | Artifact | Mapping[str, Any]
+"""What can be published: a model, an artifact, or a dict with `type`."""
 
 
 class _Unsealed(_Fields):

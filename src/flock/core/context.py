@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from flock.core.delivery import Run
     from flock.core.filters import FilterConfig
-    from flock.core.usage import Accounts, Reservation, Usage
+    from flock.core.usage import Reservation, Usage
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -126,6 +126,29 @@ ContextProvider = Callable[[ContextRequest], Awaitable[Iterable[Artifact]]]
 """An async callable that chooses the history an agent gets; it can narrow, never widen."""
 
 
+class Host(Protocol):
+    """What a run tells its board, and asks it for."""
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody listens to what is emitted."""
+        ...
+
+    def emit(self, run: Run, delta: object) -> None:
+        """Tell observers of progress."""
+        ...
+
+    async def reserve(
+        self, run: Run, model: str, tokens: int, usd: float | None
+    ) -> Reservation | None:
+        """Set aside what a model call may take; None where no budget bounds it."""
+        ...
+
+    async def charge(self, run: Run, model: str, usage: Usage) -> None:
+        """Write down what a model call took."""
+        ...
+
+
 class Context:
     """What a run knows about itself.
 
@@ -142,6 +165,8 @@ class Context:
         trigger_type: What started the run: `"artifact"`, `"direct"` or `"schedule"`.
         fire_time: When its schedule fired; None without a schedule.
         clock: The board's clock.
+        tool_calls: How many tools this attempt has called.
+        model_calls: How often this attempt has asked a model so far.
     """
 
     __slots__ = (
@@ -151,16 +176,17 @@ class Context:
         "clock",
         "correlation_id",
         "depth",
-        "emit_to",
         "emitted",
         "ended_by",
         "fire_time",
+        "host",
         "is_batch",
-        "ledger",
         "load_history",
+        "model_calls",
         "parent_keys",
         "run",
         "state",
+        "tool_calls",
         "trigger_type",
         "turns",
         "unbooked",
@@ -178,7 +204,7 @@ class Context:
         fire_time: datetime | None = None,
     ) -> None:
         self.run: Run | None = None
-        self.emit_to: Callable[[Run, object], None] | None = None
+        self.host: Host | None = None
         self.correlation_id = correlation_id
         self.attempt = attempt
         self.agent_identity = agent_identity or _NOBODY
@@ -193,8 +219,9 @@ class Context:
         self.load_history: Callable[[], Awaitable[tuple[Artifact, ...]]] | None = None
         self.ended_by: Exception | None = None
         self.emitted = 0
+        self.tool_calls = 0
         self.turns: dict[str, Slots] | None = None
-        self.ledger: Accounts | None = None
+        self.model_calls = 0
         self.unbooked: Mapping[str, Usage] | None = None
 
     @property
@@ -271,9 +298,9 @@ class Context:
             BudgetExceeded: A budget does not leave that much, or bounds money while the
                 model's price is not known.
         """
-        if self.ledger is None or self.run is None:
+        if self.host is None or self.run is None:
             return None
-        return await self.ledger.reserve(self.run, model, tokens, usd)
+        return await self.host.reserve(self.run, model, tokens, usd)
 
     async def charge(self, model: str, usage: Usage) -> None:
         """Write down what a model call took: at once, and whatever becomes of the run.
@@ -282,8 +309,8 @@ class Context:
             model: The model string.
             usage: What the call took.
         """
-        if self.ledger is not None and self.run is not None:
-            await self.ledger.charge(self.run, model, usage)
+        if self.host is not None and self.run is not None:
+            await self.host.charge(self.run, model, usage)
         else:
             so_far = self.unbooked or {}
             before = so_far.get(model)
@@ -295,8 +322,13 @@ class Context:
         Args:
             delta: A token, a fraction, a message: whatever the observers understand.
         """
-        if self.emit_to is not None and self.run is not None:
-            self.emit_to(self.run, delta)
+        if self.host is not None and self.run is not None:
+            self.host.emit(self.run, delta)
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody listens to what is emitted; ask before making something costly."""
+        return self.host is not None and self.host.is_heard
 
 
 async def _called(fn: Callable[..., T | Awaitable[T]], args: tuple[object, ...]) -> T:
@@ -317,13 +349,12 @@ def context_of(
     run: Run,
     agent_identity: AgentIdentity,
     clock: Clock,
-    emit_to: Callable[[Run, object], None],
-    ledger: Accounts | None,
+    host: Host,
 ) -> Context:
     """Make the context of an attempt of a run; for the scheduler, once per attempt."""
     ctx = Context.__new__(Context)
     ctx.run = run
-    ctx.emit_to = emit_to
+    ctx.host = host
     ctx.correlation_id = run.correlation_id
     ctx.attempt = run.attempt
     ctx.agent_identity = agent_identity
@@ -338,7 +369,8 @@ def context_of(
     ctx.load_history = None
     ctx.ended_by = None
     ctx.emitted = 0
+    ctx.tool_calls = 0
     ctx.turns = None
-    ctx.ledger = ledger
+    ctx.model_calls = 0
     ctx.unbooked = None
     return ctx

@@ -71,7 +71,10 @@ class FilterConfig:
     def admits(self, artifact: Artifact) -> bool:
         """Return whether an artifact is asked for."""
         return (
-            (self.type_names is None or artifact.type in self.type_names)
+            (
+                self.type_names is None
+                or artifact.entry.name_among(cast("Collection[str]", self.type_names)) is not None
+            )
             and (self.produced_by is None or artifact.produced_by in self.produced_by)
             and (self.correlation_id is None or artifact.correlation_id == str(self.correlation_id))
             and (self.tags is None or artifact.tags.issuperset(self.tags))

@@ -15,7 +15,7 @@ from flock.core.survival import difference
 from flock.errors import FlockError, PublishError, TypeRegistryError, UpcastError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
 M = TypeVar("M", bound=BaseModel)
 Upcaster = TypeVar("Upcaster", bound="Callable[[dict[str, Any]], dict[str, Any]]")
@@ -39,21 +39,53 @@ class TypeEntry:
         cls: The class.
         name: Its stable name.
         version: The version of its payload.
+        former: Names it had before, which go on to lead to it.
         successor: The entry of the class that has replaced it under this name, if one has.
     """
 
-    __slots__ = ("__weakref__", "_codec", "_plain", "cls", "name", "successor", "version")
+    __slots__ = ("__weakref__", "_codec", "_plain", "cls", "former", "name", "successor", "version")
 
     def __init__(self, cls: type[BaseModel], name: str, version: int) -> None:
         self.cls = cls
         self.name = name
         self.version = version
+        self.former: tuple[str, ...] = ()
         self.successor: TypeEntry | None = None
         self._codec: _Codec | None = None
         self._plain: tuple[type, ...] | None = None
 
     def __repr__(self) -> str:
         return f"TypeEntry({self.name!r}, version={self.version})"
+
+    @property
+    def current(self) -> TypeEntry:
+        """The entry of the class that goes by its name now: itself, unless it was replaced."""
+        entry = self
+        while entry.successor is not None:
+            entry = entry.successor
+        return entry
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that artifacts of this type may be stored under, the present one first."""
+        entry = self.current
+        return (entry.name, *entry.former)
+
+    def name_among(self, names: Container[str]) -> str | None:
+        """Return by which of these names it goes or went, or None if by none of them."""
+        if self.name in names:
+            return self.name
+        if self.successor is None and not self.former:
+            return None
+        return next((name for name in self.names if name in names), None)
+
+    def take_over(self, old: TypeEntry) -> None:
+        """Replace the entry of a class that was defined anew, under this name or another."""
+        if old is self:
+            return
+        names = dict.fromkeys((*self.former, *old.former, old.name))
+        self.former = tuple(name for name in names if name != self.name)
+        old.name, old.successor = self.name, self
 
     def _codecs(self) -> _Codec:
         if self._codec is None:
@@ -219,23 +251,32 @@ class TypeRegistry:
                 f"the version of {cls.__qualname__} must be a whole number from 1, not {version!r}"
             )
             raise TypeRegistryError(msg)
-        name = name or f"{_module_name(cls)}.{cls.__qualname__}"
+        default = f"{_module_name(cls)}.{cls.__qualname__}"
+        name = name or default
         holder = self._by_name.get(name)
+        holder = None if holder is None else holder.current
         if holder is not None and not _same_origin(holder.cls, cls):
             msg = (
                 f"the name {name!r} belongs to {holder.cls!r} and cannot be given to {cls!r}; "
                 "choose another with @flock_type(name=...)"
             )
             raise TypeRegistryError(msg)
-        entry = TypeEntry(cls, name, version)
-        former: TypeEntry | None = cls.__dict__.get(_MARK)
-        if former is not None and former.name != name and self._by_name.get(former.name) is former:
-            former.successor = entry  # its former name goes on to lead to it
-            self._by_short_name[former.cls.__name__].pop(former.name, None)
+        known: TypeEntry | None = cls.__dict__.get(_MARK)
+        if known is not None and known.name != name and self._by_name.get(known.name) is known:
+            entry = known  # who has it knows the class by its new name from now on
+            entry.former = tuple(n for n in (*known.former, known.name) if n != name)
+            entry.name, entry.version = name, version
+        else:
+            entry = TypeEntry(cls, name, version)
+        before = self._by_name.get(default)
+        if before is not None and before.name == default and _same_origin(before.cls, cls):
+            entry.take_over(before)  # it was defined without a name of its own until now
         if holder is not None:
-            holder.successor = entry
-        self._by_name[name] = entry
-        self._by_short_name.setdefault(cls.__name__, {})[name] = entry
+            entry.take_over(holder)
+        short = self._by_short_name.setdefault(cls.__name__, {})
+        for gone in entry.former:
+            short.pop(gone, None)
+        self._by_name[name] = short[name] = entry
         setattr(cls, _MARK, entry)
         return entry
 
@@ -247,9 +288,7 @@ class TypeRegistry:
         """
         entry = self._by_name.get(name)
         if entry is not None:
-            while entry.successor is not None:
-                entry = entry.successor
-            return entry
+            return entry.current
         found = list(self._by_short_name.get(name, {}).values())
         if len(found) == 1:
             return found[0]
@@ -283,7 +322,8 @@ class TypeRegistry:
             raise UpcastError(msg)
         payload: Any = json.loads(data)
         for step in range(version, entry.version):
-            fn = self._upcasters.get((entry.name, step))
+            steps = (self._upcasters.get((name, step)) for name in entry.names)
+            fn = next(filter(None, steps), None)
             if fn is None:
                 msg = (
                     f"a stored {entry.name!r} has version {version}, its class has version "

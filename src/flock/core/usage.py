@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from flock.errors import DeclarationError
-
-if TYPE_CHECKING:
-    from flock.core.delivery import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,18 +139,4 @@ class Reservation(Protocol):
 
     def release(self) -> None:
         """Give back what was set aside: the call is over, or was not made."""
-        ...
-
-
-class Accounts(Protocol):
-    """Where a run's spending is written down; the board's ledger."""
-
-    async def reserve(
-        self, run: Run, model: str, tokens: int, usd: float | None
-    ) -> Reservation | None:
-        """Set aside what a model call may take; None where no budget bounds it."""
-        ...
-
-    async def charge(self, run: Run, model: str, usage: Usage) -> None:
-        """Write down what a model call took."""
         ...

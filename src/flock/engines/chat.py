@@ -35,7 +35,8 @@ class ChatRequest:
 
     Attributes:
         messages: Messages with `role` and `content`, as in the chat completions API.
-        schema: JSON Schema that the whole answer must satisfy; None for free text.
+        schema: JSON Schema that the whole answer must satisfy; None for free text. It may be
+            an `anyOf` of objects at its root. Who cannot keep it may ignore it.
         tools: Functions that the model may call, as in the chat completions API.
         temperature: Randomness; None for the model's own default.
         max_tokens: Bound on the answer; None for the model's own.
@@ -93,6 +94,10 @@ class ChatModel(Protocol):
         """Whether messages may hold images."""
         ...
 
+    def price(self, input_tokens: int, output_tokens: int) -> float | None:
+        """Return the price of a call of that size in US dollars; None where it is not known."""
+        ...
+
     async def chat(
         self, request: ChatRequest, on_token: Callable[[str], None] | None = None
     ) -> ChatAnswer:
@@ -102,8 +107,8 @@ class ChatModel(Protocol):
 
         Args:
             request: What to ask.
-            on_token: Called with each piece of the answer's text as it arrives; None if nobody
-                wants to know, then the answer may be fetched whole.
+            on_token: Called on the event loop with each piece of the answer's text as it
+                arrives; None if nobody wants to know, then the answer may be fetched whole.
 
         Raises:
             EngineError: The model could not answer. Its subclass says why: `RateLimited`,

@@ -9,9 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 from flock.clock import Clock, as_datetime
-from flock.core.agent import failure_of
 from flock.core.artifacts import Artifact
 from flock.core.context import Context, context_of
+from flock.core.failure import failure_of
 from flock.core.lifecycle import label_of
 from flock.core.system import WorkflowError
 from flock.core.types import registry
@@ -20,18 +20,18 @@ from flock.orchestrator import inside
 from flock.orchestrator.events import (
     EventBus,
     RunCancelled,
-    RunEmitted,
     RunFailed,
     RunRetrying,
     RunStarted,
     RunSucceeded,
 )
 from flock.orchestrator.failures import ComponentFailed, as_run_error, naming
+from flock.orchestrator.host import RunHost
 from flock.orchestrator.job import NO_VARIABLES
 
 if TYPE_CHECKING:
+    from flock.components.board import Board
     from flock.core.agent import Agent
-    from flock.core.delivery import Run
     from flock.orchestrator.component_runner import ComponentRunner
     from flock.orchestrator.idle import Idle
     from flock.orchestrator.job import Ending, Job
@@ -72,7 +72,7 @@ class Attempts:
         publisher: Publisher,
         ledger: Ledger,
         load_history: Callable[[Job], Awaitable[tuple[Artifact, ...]]],
-        orchestrator: object,
+        orchestrator: Board,
         *,
         max_depth: int,
     ) -> None:
@@ -91,7 +91,7 @@ class Attempts:
         self.on_run_end: Callable[[], None] | None = None
         self.is_stopped = False
         self.is_torn_down = lifecycle.is_torn_down
-        self._emit_to = self._emit
+        self._host = RunHost(clock, events, ledger)
 
     @property
     def is_attended(self) -> bool:
@@ -108,16 +108,9 @@ class Attempts:
         is_heard = self._events.is_heard
         started = self._now() if is_heard else 0.0
         try:
-            ctx = job.context = context_of(
-                job, agent.identity, self._clock, self._emit_to, self._ledger
-            )
+            ctx = job.context = context_of(job, agent.identity, self._clock, self._host)
             inside.enter(self._orchestrator, "an agent", job)
-            if (
-                agent.timeout is not None
-                or job.call is not None
-                or job.depth > self._max_depth
-                or self._ledger.counts_runs
-            ):
+            if agent.timeout is not None or job.depth > self._max_depth or self._ledger.counts_runs:
                 await self._check_limits(job, agent)
             if is_heard:
                 self._tell_started(job)
@@ -149,8 +142,6 @@ class Attempts:
             BudgetExceeded: It is one run too many.
         """
         timeout = agent.timeout
-        if job.call is not None and job.call.timeout is not None:
-            timeout = job.call.timeout
         if timeout is not None:
             error = RunTimeout(
                 f"agent {agent.name!r} did not finish within its timeout of {timeout:g} seconds"
@@ -392,7 +383,8 @@ class Attempts:
         self._ended(job)
         if job.call is not None and not job.call.waiter.done():
             why = "cancelled" if job.ending == "cancel" else "ended by the board's shutdown"
-            job.call.waiter.set_exception(RunError(f"the run of agent {job.agent!r} was {why}"))
+            ended = RunError(f"the run of agent {job.agent!r} was {why}")
+            job.call.waiter.set_exception(job.error or ended)
 
     def _ended(self, job: Job) -> None:
         if job not in self.jobs:
@@ -417,11 +409,6 @@ class Attempts:
         job.context = None
 
     # --- telling ---
-
-    def _emit(self, run: Run, delta: object) -> None:
-        if self._events.is_heard:
-            now = as_datetime(self._now())
-            self._events.tell(RunEmitted(now, run.correlation_id, run.agent, run.id, delta))
 
     def _tell_started(self, job: Job) -> None:
         self._events.tell(

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from flock.core.artifacts import Artifact
-from flock.errors import PublishError
+from flock.errors import PublishError, RunTimeout
 from flock.orchestrator import inside
 from flock.orchestrator.history import can_read
 from flock.orchestrator.job import Call, Job
 from flock.orchestrator.scheduler import retrieve
 
 if TYPE_CHECKING:
+    from flock.clock import Clock
+    from flock.components.board import Board
     from flock.core.agent import Agent
     from flock.orchestrator.wiring import Parts
+
+T = TypeVar("T")
 
 
 class Calls:
@@ -25,7 +30,7 @@ class Calls:
     cannot wait for each other's slots.
     """
 
-    def __init__(self, parts: Parts, orchestrator: object) -> None:
+    def __init__(self, parts: Parts, orchestrator: Board) -> None:
         self._parts = parts
         self._orchestrator = orchestrator
 
@@ -51,18 +56,49 @@ class Calls:
                 self._parts.scheduler.end(job, "cancel")
 
     async def invoke(
-        self, agent: Agent, obj: object, depth: int, *, publish: bool, timeout: float | None
+        self,
+        agent: Agent,
+        obj: object,
+        admit: Callable[[], Awaitable[int]],
+        *,
+        publish: bool,
+        timeout: float | None,
     ) -> list[Artifact]:
-        """Run the agent over an input that is not stored, disregarding its subscriptions."""
+        """Run the agent over an input that is not stored, disregarding its subscriptions.
+
+        Args:
+            agent: Who runs.
+            obj: The input.
+            admit: Waits until the board takes something in, and returns the input's depth.
+            publish: Whether the outputs go on the board.
+            timeout: Seconds of the board's clock for all of it; no limit if None.
+
+        Raises:
+            RunTimeout: The time was over before the outputs were committed.
+        """
+        if timeout is None:
+            return await self._outcome(*self._invoked(agent, obj, await admit(), publish=publish))
+        clock = self._parts.clock
+        due = clock.time() + timeout
+        error = RunTimeout(
+            f"invoke of agent {agent.name!r} did not end within its timeout of {timeout:g} seconds"
+        )
+        depth = await _before(due, clock, admit(), error)
+        job, call = self._invoked(agent, obj, depth, publish=publish)
+        timer = clock.call_at(due, partial(self._parts.scheduler.end, job, "cancel", error))
+        try:
+            return await self._outcome(job, call)
+        finally:
+            timer.cancel()
+
+    def _invoked(self, agent: Agent, obj: object, depth: int, *, publish: bool) -> tuple[Job, Call]:
         call = Call(
             asyncio.get_running_loop().create_future(),
             is_published=publish,
             is_nested=self._is_nested,
-            timeout=timeout,
         )
         draft = self._parts.publisher.draft(obj, depth=depth)
-        job = self._parts.scheduler.call(agent, [draft], call, is_stored=False)
-        return await self._outcome(job, call)
+        return self._parts.scheduler.call(agent, [draft], call, is_stored=False), call
 
     @property
     def _is_nested(self) -> bool:
@@ -78,6 +114,7 @@ class Calls:
         if not inputs:
             msg = f"give agent {agent.name!r} at least one input"
             raise PublishError(msg)
+        self._parts.scheduler.require_going(agent)
         artifacts = await self._stored(agent, inputs, depth)
         call = Call(
             asyncio.get_running_loop().create_future(),
@@ -143,8 +180,25 @@ class Calls:
             raise
 
 
+async def _before(due: float, clock: Clock, work: Awaitable[T], error: Exception) -> T:
+    """Await something until a time of the board's clock, and raise `error` then."""
+    loop = asyncio.get_running_loop()
+    limit = asyncio.timeout(None)
+    try:
+        async with limit:
+            timer = clock.call_at(due, lambda: limit.reschedule(loop.time()))
+            try:
+                return await work
+            finally:
+                timer.cancel()
+    except TimeoutError:
+        if limit.expired():
+            raise error from None
+        raise
+
+
 def _takes_batches(agent: Agent, inputs: Sequence[Artifact]) -> bool:
     """Whether the subscription that these inputs would come through gathers batches."""
     names = {artifact.entry.name for artifact in inputs}
-    fitting = [s for s in agent.subscriptions if names <= s.counts.keys()]
+    fitting = [s for s in agent.subscriptions if names <= {entry.name for entry in s.types}]
     return bool(fitting) and fitting[0].batch is not None

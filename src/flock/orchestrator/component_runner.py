@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from flock.core.agent import failure_of
+from flock.core.failure import failure_of
 from flock.core.lifecycle import has_hook, implementing, label_of
 
 if TYPE_CHECKING:

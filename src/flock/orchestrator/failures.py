@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flock.core.agent import failure_of
+from flock.core.failure import failure_of
 from flock.core.lifecycle import label_of
 from flock.errors import RunError
 

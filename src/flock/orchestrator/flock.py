@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, aclosing
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Literal, NoReturn, Self
 from uuid import UUID
-
-from pydantic import BaseModel
 
 from flock.clock import Clock, SystemClock
 from flock.core.agent import Agent
-from flock.core.artifacts import EXTERNAL, Artifact
+from flock.core.artifacts import EXTERNAL, Artifact, Publishable
 from flock.core.builder import AgentBuilder, settle
 from flock.core.context import ContextProvider
 from flock.core.lifecycle import Engine
+from flock.core.semantic import Embedder
 from flock.core.spans import Span, seconds
 from flock.core.usage import Budget, Spent
 from flock.core.visibility import Visibility
-from flock.engines.dspy import OFFLINE_MODEL, DSPyEngine
+from flock.core.workflow import WorkflowStatus
+from flock.engines.dspy import DSPyEngine
 from flock.engines.function import FunctionEngine
 from flock.errors import (
     DeclarationError,
@@ -27,6 +27,7 @@ from flock.errors import (
     NotIdle,
     NotYetAvailable,
     PublishError,
+    StoreError,
 )
 from flock.orchestrator import inside
 from flock.orchestrator.calls import Calls
@@ -38,7 +39,7 @@ from flock.orchestrator.opening import Opening
 from flock.orchestrator.scheduler import UNLIMITED
 from flock.orchestrator.tracing import TracingManager
 from flock.orchestrator.wiring import Parts
-from flock.orchestrator.workflows import WorkflowStatus, cancel, redrive, status_of
+from flock.orchestrator.workflows import cancel, redrive, status_of
 from flock.store.memory import InMemoryBlackboardStore
 from flock.store.protocol import BlackboardStore, DeadLetter
 
@@ -46,9 +47,6 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span as TraceSpan
 
     from flock.components.orchestrator import OrchestratorComponent
-
-Publishable = BaseModel | Artifact | Mapping[str, Any]
-"""What can be published: a model, an artifact, or a dict with `type`."""
 
 _YIELD_EVERY = 128
 """After how many publishes in a row the event loop gets a turn."""
@@ -58,8 +56,8 @@ class Flock:
     """A blackboard and the agents around it.
 
     Args:
-        model: The model of agents that have neither function nor engines; `"test"` needs
-            no network, key or extra.
+        model: The model of agents that have neither function nor engines, as
+            `provider/name` or `local/name`; `"test"` needs no network, key or extra.
         store: Where the board lasts; in memory unless said.
         name: Names the board.
         max_agent_iterations: How many hops deep one causal chain may go.
@@ -67,6 +65,8 @@ class Flock:
             beside the agents' own unless said.
         max_pending: How much work may be open before publishing from outside waits.
         context_provider: Chooses the history that agents get.
+        embedder: Compares texts for `semantic_match=`; unless said a small English model in the
+            process, of the extra `semantic`. It is yours to close.
         clock: The board's time; the system's unless said.
         no_output: Whether the board keeps quiet on the console.
 
@@ -84,6 +84,7 @@ class Flock:
         max_concurrency: int | None = None,
         max_pending: int | None = None,
         context_provider: ContextProvider | None = None,
+        embedder: Embedder | None = None,
         clock: Clock | None = None,
         no_output: bool = False,
     ) -> None:
@@ -100,6 +101,7 @@ class Flock:
             (store, "store", "a store object", hasattr(store, "commit") or isinstance(store, str)),
             (clock, "clock", "a Clock", hasattr(clock, "call_at")),
             (context_provider, "context_provider", "an async callable", callable(context_provider)),
+            (embedder, "embedder", "an Embedder", callable(getattr(embedder, "embed", None))),
         ):
             if given is not None and (isinstance(given, type) or not is_right):
                 msg = f"{what} takes {kind}, not {given!r}"
@@ -125,8 +127,9 @@ class Flock:
             context_provider=context_provider or default_provider,
             max_depth=max_agent_iterations,
             max_concurrency=max_concurrency,
+            embedder=embedder,
         )
-        self._opening = Opening(self._parts, self._agents, self._settle, self)
+        self._opening = Opening(self._parts, self._agents, self._settle, self, name)
         self._calls = Calls(self._parts, self)
         self._tracing = TracingManager()
         self._idle = self._parts.idle
@@ -158,7 +161,7 @@ class Flock:
             raise DeclarationError(msg)
         agent = self._agents[name] = Agent(name, self._make_engine)
         self._unsettle()
-        return AgentBuilder(agent, self._unsettle)
+        return AgentBuilder(agent, self._unsettle, self._parts.workbench)
 
     @property
     def agents(self) -> list[Agent]:
@@ -261,8 +264,13 @@ class Flock:
         for agent in self._agents.values():
             settle(agent)
             agent.resolve()
+            for engine in agent.chain:
+                if isinstance(engine, DSPyEngine):
+                    engine.bind(agent, self.model, self._parts.models)
         self._parts.ledger.settle(self._agents.values())
-        self._publisher.matcher = Matcher(self._agents.values())
+        matcher = Matcher(self._agents.values())
+        self._parts.embeddings.declare(matcher.semantic)
+        self._publisher.matcher = matcher
 
     def _make_engine(self, agent: Agent) -> Engine:
         if agent.function is not None:
@@ -273,12 +281,6 @@ class Flock:
                 "add calls(fn), with_engines(), or Flock(model)"
             )
             raise DeclarationError(msg)
-        if self.model != OFFLINE_MODEL:
-            msg = (
-                f"agent {agent.name!r} asks for the model {self.model!r}, and this version only "
-                f"has {OFFLINE_MODEL!r}; compute the agent with calls(fn) or with_engines()"
-            )
-            raise NotYetAvailable(msg)
         return DSPyEngine(self.model)
 
     # --- publishing ---
@@ -331,6 +333,11 @@ class Flock:
         self._idle.reserved += 1
         try:
             await self._publisher.commit(stored, deliver=schedule_immediately)
+        except StoreError:
+            known = await self.store.get(obj.id) if isinstance(obj, Artifact) else None
+            if known is None:
+                raise
+            return known  # it was published a second time while a hook or the embedder worked
         finally:
             self._idle.reserved -= 1
         return stored[0]
@@ -427,7 +434,7 @@ class Flock:
 
         Raises:
             NotIdle: Called from inside an agent or a hook, which would wait for itself; or
-                the board was shut down meanwhile.
+                the board is shutting down, or was shut down before its work had ended.
             ExceptionGroup: Of `RunError`, with `raise_on_error`, each with the agent's
                 exception as its cause.
         """
@@ -439,7 +446,13 @@ class Flock:
             )
             raise NotIdle(msg)
         span = None if timeout is None else seconds(timeout, "timeout", zero=True)
-        await self._opening.open_to_read()
+        if self._opening.is_closing:
+            msg = (
+                "run_until_idle was called while the board is shutting down, which may cancel "
+                "what is left; wait for idle before the shutdown"
+            )
+            raise NotIdle(msg)
+        await self._opening.open()
         report = await self._parts.signal.wait(self.clock, span)
         if raise_on_error and report.errors:
             msg = f"{report.failed} runs failed"
@@ -515,19 +528,23 @@ class Flock:
             agent: Who runs.
             obj: The input. It is not stored.
             publish_outputs: False leaves the board untouched.
-            timeout: In place of the agent's own.
+            timeout: For the whole call, waiting for room and for a slot and all attempts
+                included: a `timedelta` or seconds of the board's clock. The agent's own
+                timeout goes on to bound each attempt.
 
         Returns:
             The outputs.
 
         Raises:
-            RunTimeout: It took longer than `timeout`.
+            RunTimeout: It took longer than `timeout`; the run was cancelled. What a generator
+                had committed by then stays on the board.
             Exception: Whatever the agent raised at its last attempt.
         """
         target = self._resolved(agent)
         span = None if timeout is None else seconds(timeout, "timeout")
-        depth = await self._admit()
-        return await self._calls.invoke(target, obj, depth, publish=publish_outputs, timeout=span)
+        return await self._calls.invoke(
+            target, obj, self._admit, publish=publish_outputs, timeout=span
+        )
 
     async def stream(
         self, agent: Agent | AgentBuilder | str, *inputs: Publishable
@@ -562,12 +579,13 @@ class Flock:
         """Cancel a workflow: end its runs and close what waits of it.
 
         Outputs of runs that have not committed never appear; artifacts stay. Inputs of
-        other workflows in a batch or join that is ended with it wait again.
+        other workflows in a batch or join that is ended with it wait again. A board that is
+        shutting down can still be told: what it would leave open is closed.
 
         Returns:
             How many deliveries were closed.
         """
-        await self._opening.open()
+        await self._opening.open_to_read()
         return await cancel(self._parts, str(correlation_id))
 
     async def spent(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from flock.clock import Clock, as_datetime
-from flock.core.agent import failure_of
 from flock.core.delivery import Delivery
+from flock.core.failure import failure_of
 from flock.errors import UpcastError
 from flock.orchestrator.events import BatchFlushed, DeliveryWaiting, EventBus
 from flock.orchestrator.gates.all_of import AllOf
@@ -59,19 +59,22 @@ class Gate:
         """Whether a join group that was not completed in time runs with what came."""
         return self.subscription.join is not None and self.subscription.join.on_expired == "run"
 
-    def waiting(self) -> list[Delivery]:
-        """Return every delivery that waits here."""
-        stages = (self.all_of, self.join, self.batch, self.held)
-        return [delivery for stage in stages if stage is not None for delivery in stage]
+    def of(self, workflow: str) -> list[Delivery]:
+        """Return what waits of a workflow here."""
+        found = [d for d in self.held if d.artifact.correlation_id == workflow]
+        for stage in (self.all_of, self.join, self.batch):
+            if stage is not None:
+                found += stage.of(workflow)
+        return found
 
-    def discard(self, chosen: Callable[[Delivery], bool]) -> list[Delivery]:
-        """Take out and return the waiting deliveries that are chosen."""
-        found = [delivery for delivery in self.held if chosen(delivery)]
+    def discard(self, workflow: str) -> list[Delivery]:
+        """Take out and return the waiting deliveries of a workflow, and what goes with them."""
+        found = [d for d in self.held if d.artifact.correlation_id == workflow]
         for delivery in found:
             del self.held[delivery]
         for stage in (self.all_of, self.join, self.batch):
-            if stage is not None:
-                found += stage.discard(chosen)
+            if stage is not None and (mine := stage.of(workflow)):
+                found += stage.take_out(mine)
         return found
 
 
@@ -130,7 +133,8 @@ class Gathering:
         assert spec is not None
         artifact = delivery.artifact
         try:
-            entry = next(e for e in gate.subscription.types if e.name == artifact.entry.name)
+            types = gate.subscription.types
+            entry = next((e for e in types if e.name == artifact.entry.name), artifact.entry)
             key = canonical(spec.key_of(artifact.take(entry)))
             group, expired = join.add(delivery, key, delivery.arrived)
         except BaseException as error:
@@ -280,18 +284,21 @@ class Gathering:
             DeliveryWaiting(now, artifact.correlation_id, delivery.agent, artifact.id)
         )
 
-    def waiting(self) -> list[Delivery]:
-        """Return every delivery that waits before a gate."""
-        return [delivery for gate in self._gates.values() for delivery in gate.waiting()]
+    def of(self, workflow: str) -> list[Delivery]:
+        """Return what waits of a workflow before the gates."""
+        return [delivery for gate in self._gates.values() for delivery in gate.of(workflow)]
 
-    def discard(self, chosen: Callable[[Delivery], bool]) -> list[Delivery]:
-        """Take out and return the waiting deliveries that are chosen.
+    def discard(self, workflow: str) -> list[Delivery]:
+        """Take out and return the waiting deliveries of a workflow.
 
         A complete group in a batch goes whole. What remains waits as if they had not come.
         """
         found: list[Delivery] = []
         for gate in self._gates.values():
-            found += gate.discard(chosen)
+            taken = gate.discard(workflow)
+            if not taken:
+                continue
+            found += taken
             if gate.join is not None:
                 self._withdraw_window(gate)
                 self._watch_window(gate, gate.join)

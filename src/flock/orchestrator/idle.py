@@ -80,11 +80,11 @@ class Idle:
     ) -> None:
         self.on_zero = on_zero
         self.on_workflow_zero = on_workflow_zero
-        self._publishers: deque[asyncio.Future[None]] = deque()
         self.clear(0.0)
 
     def clear(self, now: float) -> None:
         """Begin anew, with nothing open."""
+        self._publishers: deque[asyncio.Future[None]] = deque()
         self.total = 0
         self.ahead = 0
         self.reserved = 0
@@ -230,12 +230,15 @@ class IdleSignal:
     def clear(self) -> None:
         """Forget who waits, for a board that opens anew."""
         self._waiters: list[asyncio.Future[IdleReport]] = []
+        self._is_silent = False
         self._is_check_due = False
         self._is_telling = False
         self._became_idle_again = False
 
     def on_zero(self) -> None:
         """Look, once this turn of the event loop is over, whether nothing is open still."""
+        if self._is_silent:
+            return
         if self._is_telling:
             self._became_idle_again = True
         elif not self._is_check_due:
@@ -260,7 +263,8 @@ class IdleSignal:
                 self._waiters.remove(waiter)
 
     def fail(self, error: Exception) -> None:
-        """Let everybody who waits know that the board will not become idle."""
+        """Let everybody who waits know that the board will not become idle, and fall silent."""
+        self._is_silent = True
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_exception(error)

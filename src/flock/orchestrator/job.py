@@ -56,10 +56,9 @@ class Call:
         on_output: Told of each output as it is committed.
         is_published: Whether the outputs go on the board.
         is_nested: Whether the call came from another run, whose slot it uses.
-        timeout: Seconds, in place of the agent's own timeout.
     """
 
-    __slots__ = ("is_nested", "is_published", "on_output", "timeout", "waiter")
+    __slots__ = ("is_nested", "is_published", "on_output", "waiter")
 
     def __init__(
         self,
@@ -68,13 +67,11 @@ class Call:
         on_output: Callable[[Artifact], None] | None = None,
         is_published: bool = True,
         is_nested: bool = False,
-        timeout: float | None = None,
     ) -> None:
         self.waiter = waiter
         self.on_output = on_output
         self.is_published = is_published
         self.is_nested = is_nested
-        self.timeout = timeout
 
     def tell(self, outputs: Sequence[Artifact]) -> None:
         """Let the caller know of outputs that are committed."""

@@ -11,6 +11,7 @@ from flock.errors import NotIdle, PublishError
 from flock.orchestrator import inside
 
 if TYPE_CHECKING:
+    from flock.components.board import Board
     from flock.core.agent import Agent
     from flock.core.delivery import Delivery
     from flock.orchestrator.wiring import Parts
@@ -32,12 +33,14 @@ class Opening:
         parts: Parts,
         agents: Mapping[str, Agent],
         settle: Callable[[], None],
-        orchestrator: object,
+        orchestrator: Board,
+        name: str,
     ) -> None:
         self._parts = parts
         self._agents = agents
         self._settle = settle
         self._orchestrator = orchestrator
+        self._name = name
         self._done: asyncio.Future[None] | None = None
         self.state: State = "closed"
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -49,6 +52,7 @@ class Opening:
         Raises:
             PublishError: It is closing.
             RuntimeError: It is open on another event loop that is running.
+            StoreLocked: Another board has its store open.
             DeclarationError: A declaration is incomplete.
         """
         loop = asyncio.get_running_loop()
@@ -61,7 +65,7 @@ class Opening:
                 self._settle()
                 self.is_settled = True
             return
-        if self.loop is loop and self.state == "closing":
+        if self.is_closing:
             msg = "the board is shutting down and takes nothing in; open it again afterwards"
             raise PublishError(msg)
         if self.loop is not None and self.loop is not loop and self.loop.is_running():
@@ -76,16 +80,24 @@ class Opening:
         done = self._done
         try:
             async with AsyncExitStack() as steps:
+                steps.callback(self._closed)
+                self._begin_anew(loop)
+                await self._parts.store.open(f"board {self._name!r}")
                 self._push_closing(steps)
                 steps.push_async_callback(self._parts.scheduler.stop)
-                await self._start(loop)
+                await self._start()
                 steps.pop_all()
         finally:
             done.set_result(None)
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether it closes on the running event loop."""
+        return self.state == "closing" and self.loop is asyncio.get_running_loop()
+
     async def open_to_read(self) -> None:
         """Open the board if need be; one that is closing can still be asked."""
-        if self.state != "closing" or self.loop is not asyncio.get_running_loop():
+        if not self.is_closing:
             await self.open()
 
     async def close(self, grace: float) -> None:
@@ -111,19 +123,29 @@ class Opening:
         parts = self._parts
         try:
             async with AsyncExitStack() as steps:  # each is taken, last first, whatever happens
+                steps.callback(self._closed)
                 self._push_closing(steps)
                 steps.push_async_callback(parts.run_hooks, "on_shutdown")
                 steps.push_async_callback(parts.scheduler.stop)
+                steps.callback(self._give_up_idle)
                 await parts.scheduler.drain(grace, parts.lifecycle.spawned)
         finally:
             done.set_result(None)
 
     def _push_closing(self, steps: AsyncExitStack) -> None:
         """Say what has to be done when the board closes, or could not be opened."""
-        steps.callback(self._closed)
         steps.push_async_callback(self._parts.store.close)
         steps.callback(self._parts.threads.close)
+        steps.push_async_callback(self._parts.models.aclose)
+        steps.push_async_callback(self._parts.embeddings.close)
         steps.push_async_callback(self._parts.lifecycle.shutdown)
+        steps.callback(self._parts.embeddings.stop)
+        steps.push_async_callback(self._parts.workbench.close)
+
+    def _give_up_idle(self) -> None:
+        """Let nobody take it for idle when what is left of its work is cancelled."""
+        if self._parts.idle.total:
+            self._parts.signal.fail(NotIdle("the board was shut down before it became idle"))
 
     def _closed(self) -> None:
         self.state, self.loop, self._done = "closed", None, None
@@ -131,16 +153,21 @@ class Opening:
         self._parts.idle.release()
         self._parts.events.end()
 
-    async def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _begin_anew(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Forget what an event loop that ended without a shutdown left behind."""
         parts = self._parts
         parts.lifecycle.forget()
+        parts.workbench.forget()
         parts.router.clear()
         parts.signal.clear()
         parts.idle.clear(parts.clock.time())
         parts.ledger.clear()
         parts.events.bind(loop)
         parts.threads.open()
-        await parts.store.open()
+        parts.embeddings.open()
+
+    async def _start(self) -> None:
+        parts = self._parts
         await parts.lifecycle.start()
         parts.scheduler.start()
         known = [d for d in await parts.store.open_deliveries() if self._knows(d)]

@@ -16,14 +16,15 @@ from flock.components.orchestrator import (
     OrchestratorComponent,
     ScheduleDecision,
 )
-from flock.core.agent import failure_of
 from flock.core.artifacts import Artifact
 from flock.core.delivery import Delivery, Run
+from flock.core.failure import failure_of
 from flock.core.lifecycle import label_of
 from flock.orchestrator import inside
 from flock.orchestrator.failures import naming
 
 if TYPE_CHECKING:
+    from flock.components.board import Board
     from flock.core.agent import Agent
     from flock.orchestrator.attempts import Attempts
     from flock.orchestrator.component_runner import ComponentRunner
@@ -53,7 +54,7 @@ class Router:
         attempts: Attempts,
         gathering: Gathering,
         outcomes: Outcomes,
-        orchestrator: object,
+        orchestrator: Board,
         agent_of: Callable[[str], Agent | None],
     ) -> None:
         self._clock = clock
@@ -131,10 +132,11 @@ class Router:
         self.deliver(rest)
 
     def regather(self, deliveries: Iterable[Delivery]) -> None:
-        """Take deliveries back to their gates, whose group was ended by another workflow."""
-        for delivery in deliveries:
+        """Let deliveries whose group was ended by another workflow go their way again."""
+        again = list(deliveries)
+        for delivery in again:
             delivery.run = None
-            self._go_on(delivery)
+        self.deliver(again)
 
     # --- visibility that opens later ---
 
@@ -255,8 +257,9 @@ class Router:
 
     def waiting(self, workflow: str) -> int:
         """Return how many deliveries of a workflow wait."""
-        here = [*self._gathering.waiting(), *self._deferred, *self._unopened]
-        return sum(d.artifact.correlation_id == workflow for d in here)
+        others = (*self._deferred, *self._unopened)
+        count = sum(d.artifact.correlation_id == workflow for d in others)
+        return count + len(self._gathering.of(workflow))
 
     def discard(self, workflow: str) -> list[Delivery]:
         """Take out and return the deliveries of a workflow that wait or are being asked."""
@@ -264,7 +267,7 @@ class Router:
         def chosen(delivery: Delivery) -> bool:
             return delivery.artifact.correlation_id == workflow
 
-        found = self._gathering.discard(chosen)
+        found = self._gathering.discard(workflow)
         deferred = [*filter(chosen, self._deferred)]
         for delivery in deferred:
             del self._deferred[delivery]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flock.clock import Clock, as_datetime
 from flock.core.slots import Slots
+from flock.errors import PublishError
 from flock.orchestrator.attempts import Attempts
 from flock.orchestrator.events import EventBus, RunQueued
 from flock.orchestrator.job import Call, Ending, Job, Lane
@@ -198,7 +199,11 @@ class Scheduler:
             artifacts: The inputs.
             call: What the caller asks for; its `waiter` gets the outcome.
             is_stored: Whether the inputs are on the board, as parents of the outputs.
+
+        Raises:
+            PublishError: The board shuts down and starts no run any more.
         """
+        self.require_going(agent)
         job = Job(next(self._run_keys), self._lane_of(agent), None, (), artifacts)
         job.call = call
         if not is_stored:
@@ -210,6 +215,19 @@ class Scheduler:
         else:
             self.enqueue(job)
         return job
+
+    def require_going(self, agent: Agent) -> None:
+        """Refuse to run an agent on a board whose runs are ended.
+
+        Raises:
+            PublishError: They are.
+        """
+        if self._is_stopped:
+            msg = (
+                f"agent {agent.name!r} was called while the board shuts down, which starts no run "
+                "any more; publish its input instead, and it runs when the board is open again"
+            )
+            raise PublishError(msg)
 
     def schedule_task(
         self,
@@ -233,7 +251,11 @@ class Scheduler:
 
     def jobs(self, workflow: str) -> list[Job]:
         """Return the runs that have not ended and have to do with a workflow."""
-        return [job for job in self._jobs if workflow in job.workflows]
+        return [
+            job
+            for job in self._jobs
+            if job.correlation_id == workflow or (job.is_batch and workflow in job.workflows)
+        ]
 
     # --- ending from outside ---
 

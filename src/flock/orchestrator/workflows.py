@@ -3,39 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from flock.core.filters import FilterConfig
+from flock.core.workflow import WorkflowStatus
 from flock.errors import NotFound, StoreError
 from flock.store.protocol import Commit
 
 if TYPE_CHECKING:
     from flock.core.agent import Agent
+    from flock.orchestrator.job import Job
     from flock.orchestrator.wiring import Parts
-
-
-@dataclass(frozen=True, slots=True)
-class WorkflowStatus:
-    """What a workflow is doing.
-
-    Attributes:
-        correlation_id: The workflow.
-        state: `"running"` while work is open, `"waiting"` if only gates hold something of
-            it, `"idle"` if nothing does, `"unknown"` if the board knows nothing of it.
-        running: Runs that go on.
-        queued: Runs that wait for a slot or for their next attempt.
-        waiting: Deliveries that wait in gates, held back or deferred.
-        artifacts: Artifacts on the board.
-    """
-
-    correlation_id: str
-    state: Literal["running", "waiting", "idle", "unknown"]
-    running: int
-    queued: int
-    waiting: int
-    artifacts: int
 
 
 async def status_of(parts: Parts, workflow: str) -> WorkflowStatus:
@@ -60,8 +39,14 @@ async def status_of(parts: Parts, workflow: str) -> WorkflowStatus:
 async def cancel(parts: Parts, workflow: str) -> int:
     """End a workflow's runs and close what waits of it; return how many deliveries."""
     count = 0
+    seen: set[Job] = set()  # one that is ended by the shutdown stays so
     while True:  # what committed meanwhile may have started something else
-        jobs = [job for job in parts.scheduler.jobs(workflow) if job.ending != "cancel"]
+        jobs = [
+            job
+            for job in parts.scheduler.jobs(workflow)
+            if job.ending != "cancel" and job not in seen
+        ]
+        seen.update(jobs)
         await parts.scheduler.cancel(jobs)
         found = [d for job in jobs for d in job.deliveries if d.is_open]
         found += parts.router.discard(workflow)

@@ -18,10 +18,16 @@ from flock.clock import as_datetime
 from flock.core.artifacts import Artifact, set_seq
 from flock.core.filters import FilterConfig, require_aware
 from flock.core.types import registry
-from flock.errors import StoreError
+from flock.errors import StoreError, StoreLocked
 from flock.store.accounts import Accounts
 from flock.store.chunks import Chunks
-from flock.store.protocol import ArtifactSummary, Commit, ConsumptionRecord, DeadLetter
+from flock.store.protocol import (
+    ArtifactSummary,
+    Commit,
+    ConsumptionRecord,
+    DeadLetter,
+    locked_by,
+)
 from flock.store.rows import Row, artifact_of, row_of
 
 if TYPE_CHECKING:
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from flock.core.delivery import Delivery
+    from flock.core.types import TypeEntry
     from flock.core.usage import Spent
 
 M = TypeVar("M", bound=BaseModel)
@@ -42,10 +49,13 @@ _Consumed: TypeAlias = tuple[int, str, int, str, float]
 class InMemoryBlackboardStore:
     """Keeps a board in memory. A commit is one step of the event loop.
 
-    Boards opened one after the other on the same store go on with its open work.
+    Boards opened one after the other on the same store go on with its open work; two at
+    once are refused.
     """
 
     def __init__(self) -> None:
+        self._holder = ""
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._rows: Chunks[Row | None] = Chunks()
         self._seq_by_key: dict[int, int] = {}
         self._by_type: dict[str, array[int]] = {}
@@ -63,11 +73,19 @@ class InMemoryBlackboardStore:
     def __repr__(self) -> str:
         return f"InMemoryBlackboardStore({len(self._seq_by_key)} artifacts, {len(self._open)} open)"
 
-    async def open(self) -> None:
-        """Do nothing: memory is always open."""
+    async def open(self, holder: str = "a program") -> None:
+        """Take the store, for one board at a time: two would both run its open work.
+
+        Raises:
+            StoreLocked: It is open already, on an event loop that runs.
+        """
+        if self._loop is not None and self._loop.is_running():
+            raise StoreLocked(locked_by(self, self._holder))
+        self._holder, self._loop = holder, asyncio.get_running_loop()
 
     async def close(self) -> None:
-        """End what watches it; what it holds can still be read."""
+        """Let go of it and end what watches it; what it holds can still be read."""
+        self._loop = None
         for watcher in list(self._watchers):
             watcher.end()
 
@@ -152,7 +170,7 @@ class InMemoryBlackboardStore:
 
     async def list_by_type(self, model: type[BaseModel] | str) -> builtins.list[Artifact]:
         """Return all artifacts of a type (a class or a name), oldest first."""
-        return [*map(self._at, self._by_type.get(_type_name(model), ()))]
+        return [*map(self._at, self._of_type(_entry_of(model)))]
 
     async def get_by_type(
         self, model: type[M], correlation_id: str | None = None
@@ -160,12 +178,10 @@ class InMemoryBlackboardStore:
         """Return all models of a type, of one workflow if it is named, oldest first."""
         entry = registry.entry(model)
         found = (
-            self._by_type.get(entry.name, ())
-            if correlation_id is None
-            else self._in_workflow(correlation_id)
+            self._of_type(entry) if correlation_id is None else self._in_workflow(correlation_id)
         )
-        rows = map(self._row, found)
-        return [cast("M", entry.load(row[3], row[2])) for row in rows if row[1] == entry.name]
+        rows, names = map(self._row, found), entry.names
+        return [cast("M", entry.load(row[3], row[2])) for row in rows if row[1] in names]
 
     async def query_artifacts(
         self, where: FilterConfig | None = None, limit: int = 100, offset: int = 0
@@ -294,9 +310,17 @@ class InMemoryBlackboardStore:
         if where.correlation_id is not None:
             return self._in_workflow(where.correlation_id), is_exact
         if where.type_names is not None:
-            lists = [self._by_type.get(str(name), array("q")) for name in where.type_names]
+            entries = {registry.resolve(str(name)) for name in where.type_names}
+            lists = [*map(self._of_type, entries)]
             return (lists[0] if len(lists) == 1 else sorted(chain(*lists))), is_exact
         return self._everything(), is_exact
+
+    def _of_type(self, entry: TypeEntry) -> Sequence[int]:
+        """Return the positions of a type's artifacts, under whatever name they were stored."""
+        lists = [self._by_type[name] for name in entry.names if name in self._by_type]
+        if len(lists) < 2:
+            return lists[0] if lists else ()
+        return sorted(chain(*lists))
 
     def _everything(self) -> Sequence[int]:
         if len(self._seq_by_key) == len(self._rows):
@@ -405,5 +429,5 @@ def _key(artifact_id: UUID | str) -> int:
         return -1
 
 
-def _type_name(model: type[BaseModel] | str) -> str:
-    return registry.resolve(model).name if isinstance(model, str) else registry.entry(model).name
+def _entry_of(model: type[BaseModel] | str) -> TypeEntry:
+    return registry.resolve(model) if isinstance(model, str) else registry.entry(model)

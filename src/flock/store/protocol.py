@@ -170,6 +170,14 @@ class ArtifactSummary:
     latest: datetime | None
 
 
+def locked_by(store: object, holder: str) -> str:
+    """Return what a store says, as a `StoreLocked`, to whoever opens it beside its holder."""
+    return (
+        f"{store!r} is open already, by {holder}; shut that down first (leave its `async with`, "
+        "or await shutdown()), or use another store"
+    )
+
+
 class BlackboardStore(Protocol):
     """Keeps artifacts, deliveries and dead letters.
 
@@ -177,12 +185,26 @@ class BlackboardStore(Protocol):
     changes nothing on the board.
     """
 
-    async def open(self) -> None:
-        """Make the store ready; a second call does nothing."""
+    async def open(self, holder: str = "a program") -> None:
+        """Take the store, for one holder at a time, and make it ready.
+
+        Whose event loop does not run any more holds nothing: what it left open is taken over.
+        One that raises, or is cancelled, leaves nothing open.
+
+        Args:
+            holder: Who takes it, such as `"board 'orders'"`, for the error of the next one.
+
+        Raises:
+            StoreLocked: It is open already; names its holder.
+        """
         ...
 
     async def close(self) -> None:
-        """Let go of files, connections and threads; the store can be opened again."""
+        """Let go of files, connections and threads; the store can be opened again.
+
+        What it holds can still be read where that needs none of them. A second call does
+        nothing.
+        """
         ...
 
     async def commit(self, commit: Commit) -> None:

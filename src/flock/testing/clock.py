@@ -6,8 +6,10 @@ import asyncio
 import heapq
 import itertools
 import threading
+import weakref
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from concurrent.futures import Executor
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 from flock.clock import as_datetime
@@ -40,8 +42,9 @@ class ManualClock:
     Args:
         start: The time it shows first; 2026-01-01 in UTC unless said.
         autojump: Whether it jumps to the next deadline by itself whenever nothing else is
-            left to do on the event loop: no callback ready, no function in a thread, no
-            real timer within the next second.
+            left to do on the event loop: no callback ready, no function in a thread (an
+            agent's own, or one handed to `asyncio.to_thread` or `loop.run_in_executor` and
+            awaited), no real timer within the next second.
     """
 
     def __init__(self, start: datetime | None = None, *, autojump: bool = False) -> None:
@@ -52,11 +55,16 @@ class ManualClock:
         self._order = itertools.count()
         self._working = 0
         self._lock = threading.Lock()
+        self._in_executors: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int] = (
+            weakref.WeakKeyDictionary()
+        )
         self._watch: asyncio.Handle | None = None
         self._watched_loop: asyncio.AbstractEventLoop | None = None
 
     def time(self) -> float:
         """Return seconds since the Unix epoch."""
+        with suppress(RuntimeError):  # no event loop runs here
+            self._observe(asyncio.get_running_loop())
         return self._now
 
     def now(self) -> datetime:
@@ -114,6 +122,7 @@ class ManualClock:
     async def settle(self) -> None:
         """Let everything happen that can without time or the outside."""
         loop = asyncio.get_running_loop()
+        self._observe(loop)
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
@@ -123,7 +132,7 @@ class ManualClock:
             await asyncio.sleep(0)
             if _is_busy(loop):
                 quiet = 0
-            elif self._working and loop.time() < patience:
+            elif self._is_working(loop) and loop.time() < patience:
                 await asyncio.sleep(0.001)
                 quiet = 0
             else:
@@ -141,10 +150,42 @@ class ManualClock:
         while (due := self._next_due()) is not None and due <= self._now:
             _fire(heapq.heappop(self._timers)[2])
 
+    # --- threads ---
+
+    def _is_working(self, loop: asyncio.AbstractEventLoop) -> bool:
+        return bool(self._working or self._in_executors.get(loop))
+
+    def _observe(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Count what is handed to executors from here on, until its result is on the loop.
+
+        `asyncio.to_thread` goes through the loop's `run_in_executor`, too. Executors
+        themselves cannot be asked what they work on.
+        """
+        if loop in self._in_executors:
+            return
+        self._in_executors[loop] = 0
+        run = loop.run_in_executor
+        counts = self._in_executors
+
+        def ended(_: asyncio.Future[object]) -> None:
+            counts[loop] -= 1
+
+        def run_in_executor(
+            executor: Executor | None, func: Callable[..., object], *args: object
+        ) -> asyncio.Future[object]:
+            future: asyncio.Future[object] = run(executor, func, *args)
+            counts[loop] += 1
+            future.add_done_callback(ended)
+            return future
+
+        with suppress(AttributeError):  # a loop that is not Python's own may refuse
+            loop.run_in_executor = run_in_executor
+
     # --- autojump ---
 
     def _start_watching(self) -> None:
         loop = asyncio.get_running_loop()
+        self._observe(loop)
         if self._watch is None or self._watched_loop is not loop:
             self._watched_loop = loop
             self._watch = loop.call_soon(self._look, 0)
@@ -158,7 +199,7 @@ class ManualClock:
             return
         if _is_busy(loop):
             self._watch = loop.call_soon(self._look, 0)
-        elif self._working:
+        elif self._is_working(loop):
             self._watch = loop.call_later(0.001, self._look, 0)
         elif (soon := _next_real_timer(loop)) is not None and soon <= _SOON:
             self._watch = loop.call_later(max(soon, 0.0), self._look, 0)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from flock.clock import Clock
+from flock.clock import pause
 from flock.core.spans import Span, seconds
 from flock.engines.base import EngineComponent
 
@@ -56,7 +55,7 @@ class ScriptedEngine(EngineComponent):
         self.calls.append(inputs)
         delay = self._delays[min(number, len(self._delays) - 1)] if self._delays else 0.0
         if delay:
-            await _pass(ctx.clock, delay)
+            await pause(ctx.clock, delay)
         if self._function is not None:
             answer = self._function(inputs)
             if inspect.isawaitable(answer):
@@ -72,18 +71,3 @@ class ScriptedEngine(EngineComponent):
         if isinstance(answer, BaseException):
             raise answer
         return answer
-
-
-async def _pass(clock: Clock, span: float) -> None:
-    """Wait until a clock has moved by so many seconds."""
-    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def end() -> None:
-        if not done.done():
-            done.set_result(None)
-
-    timer = clock.call_at(clock.time() + span, end)
-    try:
-        await done
-    finally:
-        timer.cancel()

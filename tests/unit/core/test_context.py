@@ -9,22 +9,19 @@ from flock.clock import SystemClock
 from flock.core import context as module
 from flock.core.context import Context, EvalInputs, EvalResult
 from flock.core.delivery import Run
+from flock.core.usage import Usage
 from flock.core.visibility import AgentIdentity
 from flock.errors import EngineError
 from flock.testing import ManualClock
-from tests.unit.support import A, B, C, artifact
+from tests.unit.support import A, B, C, Host, artifact
 
 
 def run_over(*models: BaseModel) -> Run:
     return Run(0xABC, "amy", None, (), [artifact(m, workflow="w") for m in models])
 
 
-def context_of(run: Run, emitted: list[object] | None = None) -> Context:
-    def emit(_: Run, delta: object) -> None:
-        if emitted is not None:
-            emitted.append(delta)
-
-    return module.context_of(run, AgentIdentity("amy"), ManualClock(), emit, None)
+def context_of(run: Run, board: Host | None = None) -> Context:
+    return module.context_of(run, AgentIdentity("amy"), ManualClock(), board or Host())
 
 
 # --- inputs -----------------------------------------------------------------------------------
@@ -111,11 +108,26 @@ def test_the_run_id_stays_over_attempts_and_the_task_id_changes() -> None:
 
 
 def test_emitting_tells_observers_what_was_emitted() -> None:
-    emitted: list[object] = []
-    ctx = context_of(run_over(A()), emitted)
+    board = Host()
+    ctx = context_of(run_over(A()), board)
     ctx.emit("token")
     ctx.emit(0.5)
-    assert emitted == ["token", 0.5]
+    assert ctx.is_heard
+    assert board.emitted == ["token", 0.5]
+
+
+async def test_without_a_board_nobody_hears_and_nothing_is_charged_to_anyone() -> None:
+    ctx = Context()
+    ctx.emit("token")
+    await ctx.charge("m", Usage(1))
+    assert not ctx.is_heard
+    assert ctx.usage == {"m": Usage(1)}
+
+
+async def test_what_a_call_took_is_charged_to_the_board() -> None:
+    board = Host()
+    await context_of(run_over(A()), board).charge("m", Usage(1, 2, 3))
+    assert board.charged == [("m", Usage(1, 2, 3))]
 
 
 # --- steps ------------------------------------------------------------------------------------

@@ -157,6 +157,59 @@ def test_a_renamed_class_is_still_found_under_its_former_name(own: TypeRegistry)
         own.register(model("Other"), name="shop.orders.Order")
 
 
+def test_a_class_goes_by_all_the_names_it_had(own: TypeRegistry) -> None:
+    order = model("Order")
+    entry = own.entry(order)
+    own.register(order, name="order", version=2)
+    own.register(order, name="purchase", version=3)
+    assert own.entry(order) is entry, "who has the entry knows the class by its new name"
+    assert (entry.name, entry.version) == ("purchase", 3)
+    assert entry.names == ("purchase", "shop.orders.Order", "order")
+    assert {own.resolve(name) for name in (*entry.names, "Order")} == {entry}
+    own.register(order)
+    assert entry.names == ("shop.orders.Order", "order", "purchase")
+    assert {own.resolve(name) for name in (*entry.names, "Order")} == {entry}
+
+
+def test_a_class_defined_anew_under_a_name_of_its_own_goes_by_its_former_one(
+    own: TypeRegistry,
+) -> None:
+    first = own.entry(model("Order"))
+    again = own.register(model("Order"), name="order")
+    assert first.current is again
+    assert first.names == again.names == ("order", "shop.orders.Order")
+    assert {own.resolve(name) for name in (*again.names, "Order")} == {again}
+    back = own.entry(model("Order"))
+    assert first.current is back
+    assert back.names == ("shop.orders.Order", "order")
+    assert {own.resolve(name) for name in (*back.names, "Order")} == {back}
+
+
+def test_classes_that_a_function_makes_under_different_names_stay_apart(own: TypeRegistry) -> None:
+    one, two = (own.register(model("Row"), name=name) for name in ("one", "two"))
+    assert one.names == ("one",)
+    assert two.names == ("two",)
+    assert (own.resolve("one"), own.resolve("two")) == (one, two)
+
+
+def test_a_name_is_found_among_others_by_present_and_former_names(own: TypeRegistry) -> None:
+    order = model("Order")
+    entry = own.entry(order)
+    assert entry.name_among({"order"}) is None
+    own.register(order, name="order")
+    assert entry.name_among({"order", "shop.orders.Order"}) == "order"
+    assert entry.name_among({"shop.orders.Order"}) == "shop.orders.Order"
+    assert entry.name_among({"Order"}) is None
+
+
+def test_upcasters_of_a_former_name_go_on_to_lift(own: TypeRegistry) -> None:
+    order = model("Order")
+    own.register(order, name="order", version=1)
+    own.add_upcaster("order", 1, lambda payload: {**payload, "n": 7})
+    entry = own.register(order, name="purchase", version=2)
+    assert own.upcast(entry, b"{}", 1) == b'{"n": 7}'
+
+
 def test_a_short_name_is_found_where_it_is_unique(own: TypeRegistry) -> None:
     order = model("Order")
     own.entry(order)

@@ -206,6 +206,81 @@ async def test_it_does_not_jump_while_a_thread_works() -> None:
     assert await sleeper == T0 + 10
 
 
+@pytest.mark.parametrize("count", [1, 50])  # more than the default executor has threads
+async def test_it_does_not_jump_while_a_thread_of_the_loops_executor_works(count: int) -> None:
+    clock, release = ManualClock(autojump=True), threading.Event()
+    start = clock.time()
+    work = [asyncio.create_task(asyncio.to_thread(release.wait)) for _ in range(count)]
+    deadline = asyncio.create_task(sleep_on(clock, 60))
+    await quiet_for_as_long_as_many_jumps_take()
+    stood = clock.time()
+    release.set()
+    await asyncio.wait(work)
+    assert stood == start
+    assert clock.time() == start, "what the threads hand over comes before the next deadline"
+    await deadline
+    assert clock.time() == start + 60
+
+
+async def quiet_for_as_long_as_many_jumps_take() -> None:
+    """Leave this loop with nothing to do, while another one in a thread takes many turns."""
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+    def take_turns() -> None:
+        asyncio.run(turns(2000))
+        loop.call_soon_threadsafe(done.set)
+
+    thread = threading.Thread(target=take_turns)
+    thread.start()
+    await done.wait()
+    thread.join()
+
+
+async def test_it_jumps_when_nobody_waits_for_a_thread_any_more() -> None:
+    clock, release = ManualClock(autojump=True), threading.Event()
+    clock.time()
+    abandoned = asyncio.create_task(asyncio.to_thread(release.wait))
+    await asyncio.sleep(0)
+    deadline = asyncio.create_task(sleep_on(clock, 60))
+    abandoned.cancel()
+    await deadline
+    release.set()
+
+
+async def test_advancing_waits_for_a_thread_of_the_loops_executor() -> None:
+    clock, log = ManualClock(), list[str]()
+
+    async def work() -> None:
+        await sleep_on(clock, 10)
+        await asyncio.to_thread(asyncio.run, turns(2000))
+        log.append(f"worked at {clock.time() - T0:g}")
+
+    clock.call_at(T0 + 20, lambda: log.append("next"))
+    working = asyncio.create_task(work())
+    await clock.advance(30)
+    assert log == ["worked at 10", "next"]
+    await working
+
+
+async def test_threads_of_a_loop_that_has_ended_hold_no_other_loop() -> None:
+    clock, release = ManualClock(autojump=True), threading.Event()
+
+    def leave_behind() -> None:
+        loop = asyncio.new_event_loop()
+
+        async def begin() -> None:
+            clock.time()
+            loop.run_in_executor(None, release.wait)
+
+        loop.run_until_complete(begin())
+        release.set()
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+    await asyncio.to_thread(leave_behind)
+    await sleep_on(clock, 60)
+
+
 async def test_without_autojump_it_stands_still() -> None:
     clock = ManualClock()
     sleeper = asyncio.create_task(sleep_on(clock, 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from flock.cli.demo.types import Report, SourceTree
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 SHOWN_FAILURES = 10
+PYTHON = (".py", ".pyw", ".pyi")
 
 
 def demo(
@@ -82,17 +84,20 @@ def demo(
         hint = "Never looked into: " + ", ".join((*EXCLUDED, *tree.exclude))
         _say(problems, f"{hint}, virtual environments.")
         raise typer.Exit(MISUSED)
+    is_written = True
     if outcome.report is not None:
-        _write(outcome.report, outcome.statistics, root, output, problems)
+        is_written = _write(outcome.report, outcome.statistics, root, output, problems)
         if as_json:
             about = {"tree": root.resolve().name, **outcome.statistics._asdict()}
             about |= outcome.report.model_dump(mode="json")
             typer.echo(json.dumps(about, indent=2))
         else:
-            _present(outcome.report, outcome.statistics, root, output)
+            _present(outcome.report, outcome.statistics, root, output if is_written else None)
     if outcome.failures:
         _report_failures(outcome, problems)
         raise typer.Exit(FAILED)
+    if not is_written:
+        raise typer.Exit(MISUSED)
 
 
 def _complaint(root: Path, output: Path) -> str:
@@ -102,14 +107,24 @@ def _complaint(root: Path, output: Path) -> str:
             return f"There is no file or folder {str(root)!r}."
     except (UnicodeEncodeError, ValueError, OSError) as error:
         return f"{str(root)!a} cannot be read: {error}"
-    if root.is_file() and root.suffix not in {".py", ".pyw", ".pyi", ""}:
+    if not root.is_dir() and (not root.is_file() or root.suffix not in (*PYTHON, "")):
         return f"{str(root)!r} is no Python file. Give a folder or a .py file."
+    if not os.access(root, os.R_OK | os.X_OK if root.is_dir() else os.R_OK):
+        return f"{str(root)!r} may not be read by this user."
+    return _complaint_about_output(root, output)
+
+
+def _complaint_about_output(root: Path, output: Path) -> str:
+    """Say before the work what would keep the report from being written after it."""
+    folder, option = output.parent, f"--output {str(output)!r}"
     if output.is_dir():
-        return f"--output {str(output)!r} is a folder. Name a file in it."
-    if not output.parent.is_dir():
-        return (
-            f"--output {str(output)!r}: there is no folder {str(output.parent)!r}. Make it first."
-        )
+        return f"{option} is a folder. Name a file in it."
+    if output.suffix in PYTHON or (output.exists() and output.samefile(root)):
+        return f"{option} is source code, which the report would replace. Name another file."
+    if not folder.is_dir():
+        return f"{option}: there is no folder {str(folder)!r}. Make it first."
+    if not os.access(output if output.exists() else folder, os.W_OK):
+        return f"{option} may not be written by this user. Name another file."
     return ""
 
 
@@ -124,23 +139,25 @@ def _quiet_parser() -> Generator[None]:
 
 def _write(
     report: Report, statistics: Statistics, root: Path, output: Path, problems: Console
-) -> None:
+) -> bool:
     text = write_markdown(report, root.resolve().name, statistics)
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         _say(problems, f"The report could not be written to {str(output)!r}: {error.strerror}.")
-        raise typer.Exit(MISUSED) from None
+        return False
+    return True
 
 
-def _present(report: Report, statistics: Statistics, root: Path, output: Path) -> None:
+def _present(report: Report, statistics: Statistics, root: Path, output: Path | None) -> None:
     console = Console()
     base = root if root.is_dir() else root.parent
     if console.is_terminal:
         console.print()  # below the bars
     print_summary(report, console, lambda path: str(base / path))
     runs = f"{statistics.runs:,} runs in {statistics.seconds:.1f} s"
-    _say(console, f"\n{runs}. The whole report: {output}")
+    where = "" if output is None else f" The whole report: {output}"
+    _say(console, f"\n{runs}.{where}")
 
 
 def _own_source() -> Path:

@@ -77,7 +77,9 @@ class Tally:
 
     def sentence(self) -> str:
         """Say how far it is."""
-        parts = [f"{self.done['binder']:,} of {counted(self.to_review, 'file')} reviewed"]
+        done, to_review = self.done["binder"], self.to_review
+        all_of = f"{done:,} of {counted(to_review, 'file')} reviewed"
+        parts = [all_of if done or to_review else "No file reviewed"]
         if self.unreadable:
             parts.append(f"{self.unreadable:,} could not be read")
         if self.failed:
@@ -125,6 +127,11 @@ class Bars(Progress):
         for stage, bar in self._bars.items():
             self.update(bar, completed=self._tally.done[stage], total=self._tally.to_review or None)
 
+    def stop(self) -> None:
+        """Leave the bars as they are, or nothing of them if there is nothing to review."""
+        self.live.transient = not self._tally.found
+        super().stop()
+
     def get_renderables(self) -> Iterable[RenderableType]:
         """Draw the bars and the line below."""
         yield self.make_tasks_table(self.tasks)
@@ -149,7 +156,8 @@ class Lines:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._console.print(f"{self._tally.sentence()}.", highlight=False)
+        if self._tally.found:
+            self._console.print(f"{self._tally.sentence()}.", highlight=False)
 
     def show(self, at: datetime) -> None:
         """Print a line if the last one is old enough."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from flock.engines.dspy.engine import OFFLINE_MODEL, DSPyEngine
+from flock.engines.dspy.engine import DSPyEngine
+from flock.engines.dspy.models import OFFLINE_MODEL, ModelShelf, model_for
 
-__all__ = ["OFFLINE_MODEL", "DSPyEngine"]
+__all__ = ["OFFLINE_MODEL", "DSPyEngine", "ModelShelf", "model_for"]

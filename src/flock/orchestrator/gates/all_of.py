@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from flock.core.artifacts import Artifact
     from flock.core.delivery import Delivery
     from flock.core.subscription import Subscription
 
@@ -31,8 +32,8 @@ class AllOf:
     """
 
     def __init__(self, subscription: Subscription) -> None:
-        self._counts = subscription.counts
         self._types = [entry.name for entry in subscription.types]
+        self._counts = Counter(self._types)
         self._pools: dict[str | None, _Pool] = {}
         self._waiting: dict[Delivery, bool] = {}
 
@@ -48,6 +49,8 @@ class AllOf:
         is_loose = artifact.is_loose_root
         self._waiting[delivery] = is_loose
         name = artifact.entry.name
+        if name not in self._counts:
+            name = self._former_name(artifact)
         workflows: tuple[str | None, ...] = (
             (artifact.correlation_id, None) if is_loose else (artifact.correlation_id,)
         )
@@ -63,12 +66,28 @@ class AllOf:
                 return self._take(pool)
         return None
 
+    def of(self, workflow: str) -> list[Delivery]:
+        """Return what waits of a workflow."""
+        pool = self._pools.get(workflow)
+        if pool is None:
+            return []
+        return [d for queue in pool.queues.values() for d in queue if d in self._waiting]
+
     def discard(self, chosen: Callable[[Delivery], bool]) -> list[Delivery]:
         """Take out and return the waiting deliveries that are chosen."""
-        found = [delivery for delivery in self._waiting if chosen(delivery)]
+        return self.take_out([delivery for delivery in self._waiting if chosen(delivery)])
+
+    def take_out(self, found: list[Delivery]) -> list[Delivery]:
+        """Take out and return these waiting deliveries."""
         for delivery in found:
             self._remove(delivery)
         return found
+
+    def _former_name(self, artifact: Artifact) -> str:
+        """Return the declared name of a class that was renamed since."""
+        name = artifact.entry.name_among(self._counts)
+        assert name is not None, f"{artifact!r} is of none of the types {self._types}"
+        return name
 
     def _take(self, pool: _Pool) -> list[Delivery]:
         by_type: dict[str, list[Delivery]] = {}
@@ -89,6 +108,8 @@ class AllOf:
     def _remove(self, delivery: Delivery) -> None:
         is_loose = self._waiting.pop(delivery)
         name = delivery.artifact.entry.name
+        if name not in self._counts:
+            name = self._former_name(delivery.artifact)
         workflow = delivery.artifact.correlation_id
         for key in (workflow, None) if is_loose else (workflow,):
             pool = self._pools[key]

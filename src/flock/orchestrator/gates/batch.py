@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import compress
 from typing import TYPE_CHECKING
+
+from flock.orchestrator.gates.by_workflow import ByWorkflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +29,7 @@ class Batch:
         self.is_timed = self._timeout is not None
         self._groups: list[list[Delivery]] = []
         self._times: list[float] = []
+        self._by_workflow = ByWorkflow()
 
     def __len__(self) -> int:
         return sum(map(len, self._groups))
@@ -38,6 +42,8 @@ class Batch:
         """Take a complete group in; return the batch it fills, if it does."""
         self._groups.append(group)
         self._times.append(now)
+        for delivery in group:
+            self._by_workflow.add(delivery)
         if self._size is not None and len(self._groups) >= self._size:
             return self.take()
         return None
@@ -46,6 +52,7 @@ class Batch:
         """Return what is there as a batch, and begin anew."""
         groups, self._groups = self._groups, []
         self._times.clear()
+        self._by_workflow.clear()
         return groups
 
     @property
@@ -55,15 +62,23 @@ class Batch:
             return None
         return self._times[0] + self._timeout
 
+    def of(self, workflow: str) -> list[Delivery]:
+        """Return what waits of a workflow."""
+        return self._by_workflow.of(workflow)
+
     def discard(self, chosen: Callable[[Delivery], bool]) -> list[Delivery]:
         """Take out and return the deliveries of groups of which one is chosen."""
-        doomed: list[Delivery] = []
-        kept: list[tuple[list[Delivery], float]] = []
-        for group, time in zip(self._groups, self._times, strict=True):
-            if any(map(chosen, group)):
-                doomed += group
-            else:
-                kept.append((group, time))
-        self._groups = [group for group, _ in kept]
-        self._times = [time for _, time in kept]
+        return self.take_out(list(filter(chosen, self)))
+
+    def take_out(self, found: list[Delivery]) -> list[Delivery]:
+        """Take out and return the deliveries of groups of which one is among these."""
+        gone = set(found)
+        stays = [gone.isdisjoint(group) for group in self._groups]
+        doomed = [
+            d for group, kept in zip(self._groups, stays, strict=True) if not kept for d in group
+        ]
+        self._groups = [*compress(self._groups, stays)]
+        self._times = [*compress(self._times, stays)]
+        for delivery in doomed:
+            self._by_workflow.remove(delivery)
         return doomed

@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, cast
 
+from flock.orchestrator.gates.by_workflow import ByWorkflow
+
 if TYPE_CHECKING:
     from flock.core.delivery import Delivery
     from flock.core.subscription import Subscription
@@ -68,6 +70,7 @@ class Join:
         self._size = len(subscription.types)
         self._keys: dict[Hashable, _Key] = {}
         self._by_age: deque[Group] = deque()
+        self._by_workflow = ByWorkflow()
         self._arrivals = 0
         self._waiting = 0
         self._over = 0
@@ -98,6 +101,8 @@ class Join:
         self._arrivals = max(self._arrivals + 1, delivery.number)  # it may have one already
         delivery.arrived, delivery.number = now, delivery.number or self._arrivals
         name = delivery.artifact.entry.name
+        if name not in self._places:  # its class was renamed since
+            name = delivery.artifact.entry.name_among(self._places) or name
         places = self._places[name]
         held = self._keys.get(key)
         if held is None:
@@ -113,6 +118,7 @@ class Join:
         group.slots[places[place]] = delivery
         group.missing -= 1
         self._waiting += 1
+        self._by_workflow.add(delivery)
         completed = None
         if not group.missing:
             self._close(held, group)
@@ -154,18 +160,25 @@ class Join:
             self._over -= 1
         return self._by_age[0].since + self.window_seconds if self._by_age else None
 
+    def of(self, workflow: str) -> list[Delivery]:
+        """Return what waits of a workflow."""
+        return self._by_workflow.of(workflow)
+
     def discard(self, chosen: Callable[[Delivery], bool]) -> list[Delivery]:
         """Take out and return the waiting deliveries that are chosen.
 
         What remains of their keys is gathered anew, in the order it came, as if they had not
         come.
         """
-        found = [delivery for delivery in self if chosen(delivery)]
+        return self.take_out([delivery for delivery in self if chosen(delivery)])
+
+    def take_out(self, found: list[Delivery]) -> list[Delivery]:
+        """Take out and return these waiting deliveries; see `discard`."""
         doomed = set(found)
         for held in [
             held
             for held in self._keys.values()
-            if any(d in doomed for g in held.groups for d in g.deliveries)
+            if any(not doomed.isdisjoint(g.slots) for g in held.groups)
         ]:
             self._regather(held, doomed)
         if found:
@@ -179,6 +192,7 @@ class Join:
                     group.slots[place] = None
                     group.missing += 1
                     self._waiting -= 1
+                    self._by_workflow.remove(delivery)
         for name, places in self._places.items():
             queue = deque(d for g in held.groups for p in places if (d := g.slots[p]) is not None)
             held.filled[name] = held.base * len(places) + len(queue)
@@ -214,6 +228,9 @@ class Join:
         for name, places in self._places.items():
             held.filled[name] = max(held.filled[name], held.base * len(places))
         self._waiting -= self._size - group.missing
+        for delivery in group.slots:
+            if delivery is not None:
+                self._by_workflow.remove(delivery)
         if not held.groups:
             del self._keys[group.key]
 

@@ -88,6 +88,18 @@ def test_the_sentence_says_how_far_it_is() -> None:
     )
 
 
+def test_a_review_of_nothing_says_nothing() -> None:
+    tally = tally_of(RunEmitted(NOW, None, "collector", "0", 0))
+    assert tally.sentence() == "No file reviewed"
+    for is_terminal in (False, True):
+        out = io.StringIO()
+        console = Console(file=out, force_terminal=is_terminal, _environ={"TERM": "xterm"})
+        with choose_display(tally, console, wanted=True) as display:
+            display.show(NOW)
+        shown = out.getvalue()
+        assert shown == "" or shown.endswith("\x1b[1A\x1b[2K"), "what was drawn is taken back"
+
+
 def test_what_is_cancelled_is_not_going_on() -> None:
     started = RunStarted(NOW, None, "security", "1", 1, (uuid4(),))
     assert list(tally_of(started).now) == ["1"]

@@ -1,0 +1,1 @@
+"""Engines against every kind of model: one suite, many factories."""
