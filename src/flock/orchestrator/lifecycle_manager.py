@@ -191,8 +191,8 @@ class LifecycleManager:
             deadlines.clear()
 
     def _start(self, work: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
-        loop = asyncio.get_running_loop()
-        return loop.create_task(work, name=f"flock {what}", context=self._context.copy())
+        create_task = asyncio.get_running_loop().create_task  # a factory may take no context
+        return self._context.copy().run(create_task, work, name=f"flock {what}")
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
