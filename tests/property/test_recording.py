@@ -40,6 +40,10 @@ class Numbered:
     def __init__(self) -> None:
         self.asked = 0
 
+    def price(self, input_tokens: int, output_tokens: int) -> float:
+        del input_tokens, output_tokens
+        return 0.0
+
     async def chat(
         self, request: ChatRequest, on_token: Callable[[str], None] | None = None
     ) -> ChatAnswer:

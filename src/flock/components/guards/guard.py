@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from flock.components.guards.findings import Detector, Redactor
     from flock.core.agent import Agent
     from flock.core.artifacts import Artifact
-    from flock.core.context import Context, EvalInputs, EvalResult
+    from flock.core.context import Context, EvalInputs, EvalResult, Host
     from flock.core.delivery import Run
+    from flock.core.usage import Reservation, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -101,8 +102,8 @@ class Guard(AgentComponent):
     async def on_initialize(self, agent: Agent, ctx: Context) -> None:
         """Begin to number values; keep back what nobody has looked through."""
         self._attempt(ctx)
-        if self._scans_outputs and self._inspector.action != "annotate" and ctx.emit_to:
-            ctx.emit_to = _withholding(ctx.emit_to)
+        if self._scans_outputs and self._inspector.action != "annotate" and ctx.host:
+            ctx.host = _Withholding(ctx.host)
 
     async def on_pre_consume(
         self, agent: Agent, ctx: Context, inputs: list[Artifact]
@@ -268,11 +269,24 @@ def _tags(inspection: Inspection) -> frozenset[str]:
     return frozenset(f"guard:{kind.lower()}" for kind in inspection.counts)
 
 
-def _withholding(emit_to: Callable[[Run, object], None]) -> Callable[[Run, object], None]:
-    """Return an observer that is not told of unfinished outputs."""
+class _Withholding:
+    """A run's host that tells nobody of unfinished outputs."""
 
-    def emit(run: Run, delta: object) -> None:
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    @property
+    def is_heard(self) -> bool:
+        return self._host.is_heard
+
+    def emit(self, run: Run, delta: object) -> None:
         if not isinstance(delta, Token | PartialOutput):
-            emit_to(run, delta)
+            self._host.emit(run, delta)
 
-    return emit
+    async def reserve(
+        self, run: Run, model: str, tokens: int, usd: float | None
+    ) -> Reservation | None:
+        return await self._host.reserve(run, model, tokens, usd)
+
+    async def charge(self, run: Run, model: str, usage: Usage) -> None:
+        await self._host.charge(run, model, usage)

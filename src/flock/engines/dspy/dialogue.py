@@ -12,6 +12,7 @@ from flock.engines.dspy.allowance import reserve
 from flock.engines.dspy.partial import PartialAnswer
 from flock.engines.dspy.patience import Patience
 from flock.engines.dspy.task import BadAnswer
+from flock.engines.media import PromptMedia
 from flock.errors import EngineError, ModelRefused
 
 if TYPE_CHECKING:
@@ -104,7 +105,10 @@ class Dialogue:
         # While tools are offered natively the schema is left to the prompt: many servers take
         # only one of the two, and with a schema some never call a tool.
         keeps = self.model.keeps_schema and not (tools.is_open and tools.is_native)
-        messages = form.messages(artifacts, history, keeps_schema=keeps)
+        media = PromptMedia(
+            agent=self.agent, model=self.model.name, takes_images=self.model.takes_images
+        )
+        messages = form.messages(artifacts, history, keeps_schema=keeps, media=media)
         first = messages[0]
         if tools.is_open and not tools.is_native:
             first["content"] = f"{first['content']}\n\n{tools.described()}"

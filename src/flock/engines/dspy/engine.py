@@ -59,6 +59,9 @@ class DSPyEngine(EngineComponent):
         api_base: Address of an OpenAI-compatible server.
         api_key: The key, if it is not in the environment.
         enable_context: Whether the model is given the history of the workflow.
+        spotlight: Whether the inputs stand between delimiters that no text can hold, and the
+            model is told not to follow what stands there: for untrusted texts. It takes about
+            a hundred tokens.
         patience: How often a model is asked that is busy or cannot be reached.
 
     Attributes:
@@ -84,6 +87,7 @@ class DSPyEngine(EngineComponent):
         api_base: str | None = None,
         api_key: SecretStr | str | None = None,
         enable_context: bool = False,
+        spotlight: bool = False,
         patience: Patience | None = None,
     ) -> None:
         super().__init__()
@@ -109,6 +113,7 @@ class DSPyEngine(EngineComponent):
         self.cache = cache
         self.repairs = repairs
         self.enable_context = enable_context
+        self.spotlight = spotlight
         self._adapter = adapter
         self._api_base = api_base
         self._api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
@@ -236,9 +241,22 @@ class DSPyEngine(EngineComponent):
                 reads_history=self.enable_context,
                 instructions="\n\n".join(part.strip() for part in words if part),
             )
-            form = Form(task, self._adapter)
+            self._check_outputs(agent, group)
+            form = Form(task, self._adapter, spotlight=self.spotlight)
             forms[key] = (group, form)
         return form
+
+    @staticmethod
+    def _check_outputs(agent: Agent, group: OutputGroup) -> None:
+        from flock.engines.media import images_asked
+
+        for spec in group.outputs:
+            if places := images_asked(spec.model):
+                msg = (
+                    f"agent {agent.name!r} publishes {spec.entry.name!r}, whose {places[0]!r} is "
+                    "an image, and no language model writes one; compute it with calls(fn)"
+                )
+                raise EngineError(msg)
 
 
 def _is_model(value: object) -> bool:

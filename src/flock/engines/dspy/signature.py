@@ -12,10 +12,13 @@ from flock.engines.dspy.adapter import adapter_of
 from flock.engines.dspy.loading import load_dspy
 from flock.engines.dspy.outline import outline
 from flock.engines.dspy.task import HISTORY, BadAnswer, Task, purpose
+from flock.engines.spotlight import spotlit
 
 if TYPE_CHECKING:
     import dspy
     from pydantic import BaseModel
+
+    from flock.engines.media import PromptMedia
 
 Message = Mapping[str, Any]
 
@@ -25,19 +28,26 @@ _DATA: Final = (
 )
 
 
+_ANSWER: Final = "Answer with the JSON object."
+
+
 class Form:
     """How a task is put to a model and its answers are read.
 
     Args:
         task: The task.
         adapter: The user's DSPy adapter, or None for Flock's own, which asks for one JSON object.
+        spotlight: Whether the inputs stand between delimiters that no text can hold.
 
     Attributes:
         is_json: Whether the answer is one JSON object of `task.schema`.
     """
 
-    def __init__(self, task: Task, adapter: dspy.Adapter | None = None) -> None:
+    def __init__(
+        self, task: Task, adapter: dspy.Adapter | None = None, *, spotlight: bool = False
+    ) -> None:
         self.task = task
+        self._spotlight = spotlight
         self._adapter = adapter
         self.is_json = adapter is None or _answers_json(adapter)
         self._system: dict[tuple[bool, str | None], str] = {}
@@ -58,6 +68,7 @@ class Form:
         history: Sequence[Artifact] = (),
         *,
         keeps_schema: bool,
+        media: PromptMedia | None = None,
     ) -> list[dict[str, Any]]:
         """Return the messages that ask for the answer.
 
@@ -66,12 +77,21 @@ class Form:
             history: What lay on the board before.
             keeps_schema: Whether the model is held to the schema anyway, so that an outline
                 of it is enough.
+            media: Shows images and files; they are written as data without it.
+
+        Raises:
+            EngineError: The model cannot be shown one of them.
         """
-        texts = self.task.value_texts(artifacts, history)
-        if self._adapter is not None:
+        dump = None if media is None else media.json
+        texts = self.task.value_texts(artifacts, history, dump)
+        if self._adapter is None:
+            messages = self.conversation(texts, keeps_schema=keeps_schema)
+        else:
             values = {name: _plain(text) for name, text in texts.items()}
-            return self._adapter.format(self.signature, [], values)
-        return self.conversation(texts, keeps_schema=keeps_schema)
+            messages = self._adapter.format(self.signature, [], values)
+        if media is not None and isinstance(messages[-1]["content"], str):
+            messages[-1]["content"] = media.content(messages[-1]["content"])
+        return messages
 
     def conversation(
         self,
@@ -99,7 +119,8 @@ class Form:
         for inputs, right in examples:
             messages.append({"role": "user", "content": _asked(inputs)})
             messages.append({"role": "assistant", "content": right})
-        messages.append({"role": "user", "content": _asked(texts)})
+        asked = _spotlit(texts) if self._spotlight else _asked(texts)
+        messages.append({"role": "user", "content": asked})
         return messages
 
     def read(self, text: str) -> list[BaseModel]:
@@ -127,8 +148,16 @@ class Form:
 
 
 def _asked(texts: Mapping[str, str]) -> str:
-    parts = [f"[[ ## {name} ## ]]\n{text}" for name, text in texts.items()]
-    return "\n\n".join([*parts, "Answer with the JSON object."])
+    return f"{_sections(texts)}\n\n{_ANSWER}"
+
+
+def _spotlit(texts: Mapping[str, str]) -> str:
+    marked = spotlit(_sections(texts))
+    return f"{marked.instruction}\n\n{marked.text}\n\n{_ANSWER}"
+
+
+def _sections(texts: Mapping[str, str]) -> str:
+    return "\n\n".join(f"[[ ## {name} ## ]]\n{text}" for name, text in texts.items())
 
 
 def signature_of(task: Task) -> type[dspy.Signature]:
