@@ -1,0 +1,155 @@
+"""The agents that think: they explain the worst findings of a report, and judge it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Final
+
+from flock import Backoff, DSPyEngine, Flock, Patience
+from flock.cli.demo.handbook import HANDBOOK, UNKNOWN
+from flock.cli.demo.report import counted
+from flock.cli.demo.types import (
+    Concern,
+    Explanation,
+    Finding,
+    Overview,
+    Report,
+    Severity,
+    SourceFile,
+    Verdict,
+)
+
+EXPLAINER: Final = "explainer"
+JUDGE: Final = "judge"
+PICKER: Final = "picker"
+THINKERS: Final = (PICKER, EXPLAINER, JUDGE)
+
+MOST: Final = 5
+"""Findings that are explained."""
+
+BEFORE, AFTER = 2, 24
+"""Lines of code around a finding's own that a model reads."""
+
+CHARACTERS: Final = 1600
+"""And no more than this of them, so that a prompt stays below a thousand tokens."""
+
+_KINDS: Final = 3
+_MAX_TOKENS: Final = 1200
+_TIMEOUT: Final = 120.0
+
+EXPLAIN = """\
+A reviewer found something in Python code. Explain it to the developer who maintains that code.
+Apply the general danger and remedy to the code that you are shown: name its function, and the \
+arguments, branches or calls that matter. Do not repeat the message.
+Write plain sentences without code blocks. Speak only of this finding."""
+
+JUDGE_IT = """\
+Write the verdict of a code review for the developers, from the facts you are given alone.
+The summary tells how many findings there are of each severity, and what most of them are about.
+The first step is about the worst finding: name its file and its function or call, and what to do \
+by the remedy. Add no other numbers, files or problems. If nothing was found, say that there is \
+nothing to do."""
+
+
+def add_thinkers(flock: Flock, model: str) -> None:
+    """Let a language model read the report.
+
+    Args:
+        flock: The board of a review.
+        model: A model string.
+    """
+
+    async def pick(report: Report) -> AsyncIterator[Overview | Concern]:
+        yield overview(report)
+        files = await flock.store.get_by_type(SourceFile)
+        for concern in concerns(report, {file.path: file.text for file in files}):
+            yield concern
+
+    engine = DSPyEngine(
+        model,
+        temperature=0.2,
+        max_tokens=_MAX_TOKENS,
+        patience=Patience(attempts=3, backoff=Backoff(initial=0.5, maximum=5.0), longest=30.0),
+        lm_kwargs={"timeout": _TIMEOUT},
+    )
+    flock.agent(PICKER).calls(pick)  # Report -> Overview, Concern, Concern, ...
+    judge = flock.agent(JUDGE).description(JUDGE_IT)
+    judge.consumes(Overview).publishes(Verdict).with_engines(engine)
+    explainer = flock.agent(EXPLAINER).description(EXPLAIN)
+    explainer.consumes(Concern).publishes(Explanation).with_engines(engine)
+
+
+def overview(report: Report) -> Overview:
+    """Return what a model is told of a report: sentences, since small models misread figures."""
+    worst = next(iter(report.first or report.findings), None)
+    return Overview(
+        facts=list(_facts(report)),
+        kinds=list(_kinds(report.findings)),
+        worst=f"{worst.path}:{worst.line}: {worst.message}" if worst else "There is none.",
+        remedy=HANDBOOK.get(worst.rule, UNKNOWN).remedy if worst else "Nothing is to be done.",
+    )
+
+
+def _facts(report: Report) -> Iterator[str]:
+    metrics, findings = report.metrics, report.findings
+    files, lines = counted(len(report.files), "file"), counted(metrics.lines, "line")
+    yield f"{files} with {lines} of code were reviewed."
+    if not findings:
+        yield "Nothing was found: there is nothing to do."
+        return
+    each = [
+        f"{report.count(severity) or 'none'} of {severity} severity"
+        for severity in (Severity.HIGH, Severity.MEDIUM, Severity.LOW)
+    ]
+    yield f"Findings: {len(findings)} in all, {', '.join(each)}."
+    if missing := metrics.public - metrics.documented:
+        yield f"{missing:,} of {counted(metrics.public, 'public name')} lack a docstring."
+
+
+def _kinds(findings: Sequence[Finding]) -> Iterator[str]:
+    kinds = Counter(finding.rule for finding in findings)
+    for rule, count in kinds.most_common(_KINDS):
+        example = next(finding for finding in findings if finding.rule == rule)
+        yield f"{count:,} of {len(findings):,} are {rule}, such as: {example.message}"
+
+
+def picked(report: Report) -> list[Finding]:
+    """Return the findings to explain: of those to look at first, as many kinds as there are.
+
+    They come in the report's order, and the first of each rule goes before a second one.
+    """
+    seen = Counter[str]()
+    ranked: list[tuple[int, int, Finding]] = []
+    for place, finding in enumerate(report.first):
+        ranked.append((seen[finding.rule], place, finding))
+        seen[finding.rule] += 1
+    best = sorted(ranked, key=lambda one: one[:2])[:MOST]
+    return [finding for _, _, finding in sorted(best, key=lambda one: one[1])]
+
+
+def concerns(report: Report, texts: Mapping[str, str]) -> Iterator[Concern]:
+    """Yield the findings to explain with the code around them.
+
+    Args:
+        report: The review.
+        texts: The text of each file by its path; a file that could not be read has none.
+    """
+    for finding in picked(report):
+        code = excerpt(texts.get(finding.path, ""), finding.line)
+        facts = finding.model_dump(include={"path", "line", "severity", "rule", "message"})
+        yield Concern(**facts, code=code, **HANDBOOK.get(finding.rule, UNKNOWN)._asdict())
+
+
+def excerpt(text: str, line: int) -> str:
+    """Return the lines around one, numbered from 1 as editors do; whole ones where they fit."""
+    lines = text.splitlines()
+    first = max(line - 1 - BEFORE, 0)
+    kept: list[str] = []
+    length = 0
+    for each in lines[first : line + AFTER]:
+        length += len(each) + 1
+        if length > CHARACTERS and len(kept) > line - 1 - first:
+            break
+        kept.append(each[:CHARACTERS])
+    return "\n".join(kept)
