@@ -249,7 +249,15 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["--version"], ["version"]):
         assert runner.invoke(app, arguments).stdout.startswith("flock ")
     text = runner.invoke(app, ["demo", "--help"]).stdout
-    for option in ("--output", "--exclude", "--max-files", "--no-progress", "--json", "--model", "--no-model"):
+    for option in (
+        "--output",
+        "--exclude",
+        "--max-files",
+        "--no-progress",
+        "--json",
+        "--model",
+        "--no-model",
+    ):
         assert option in text
 
 

@@ -126,6 +126,7 @@ class Bars(Progress):
 
     def __init__(self, tally: Tally, console: Console) -> None:
         self._tally = tally
+        self._terminal = console
         super().__init__(
             TextColumn("[bold]{task.description:<13}"),
             BarColumn(),
@@ -150,7 +151,7 @@ class Bars(Progress):
         """Draw the bars, the line below, and what is being written."""
         yield self.make_tasks_table(self.tasks)
         yield Text(self._line(), style="dim", no_wrap=True, overflow="ellipsis")
-        for line in list(self._tally.writing.lines(self.console.width)):
+        for line in self._tally.writing.lines(self._terminal.width):
             yield Text(line, style="cyan", no_wrap=True, overflow="ellipsis")
 
     def _line(self) -> str:

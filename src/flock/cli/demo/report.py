@@ -113,8 +113,8 @@ def _verdict(thoughts: Thoughts | None) -> Iterator[str]:
         yield f"**First step:** {_plain(thoughts.verdict.first_step)}"
         yield ""
         yield (
-            f"*{_plain(thoughts.model)}, a language model, wrote this and the explanations below. "
-            "It can be wrong; all else is measured.*"
+            f"*Written by {_code(thoughts.model)}, like the explanations below. A model can be "
+            "wrong; all else is measured.*"
         )
         yield ""
 

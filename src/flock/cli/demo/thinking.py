@@ -46,8 +46,8 @@ Write plain sentences without code blocks. Speak only of this finding."""
 
 JUDGE_IT = """\
 Write the verdict of a code review for the developers, from the facts you are given alone.
-The summary tells how many findings there are of each severity, and what most of them are about.
-The first step is about the worst finding: name its file and its function or call, and what to do \
+The summary is about all findings: how many there are of each severity, and which kinds. The first \
+step alone is about the worst finding: name its file and its function or call, and what to do \
 by the remedy. Add no other numbers, files or problems. If nothing was found, say that there is \
 nothing to do."""
 

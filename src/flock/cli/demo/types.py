@@ -221,7 +221,9 @@ class Verdict(BaseModel):
     """What somebody who has a minute should know of a review."""
 
     summary: Prose = Field(
-        max_length=450, description="the state of the code, in two or three sentences"
+        max_length=450,
+        description="in two or three sentences: how many findings of high, of medium and of low "
+        "severity there are, and then what most of them are about",
     )
     first_step: Prose = Field(
         max_length=300, description="what to do about the worst finding, in one sentence"
