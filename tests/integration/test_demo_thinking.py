@@ -1,4 +1,4 @@
-"""`flock demo` with models: made-up answers, a real small model, and models that cannot be asked."""
+"""`flock demo` with models: a made-up one, a real small one, and such as cannot be asked."""
 
 from __future__ import annotations
 

@@ -38,9 +38,9 @@ def make_ready(model: str, console: Console, *, shows_progress: bool) -> None:
     if model == OFFLINE_MODEL:
         return
     try:
-        load_dspy()
         if model.startswith(LOCAL):
-            require()
+            require()  # first: its extra brings DSPy along
+        load_dspy()
     except DeclarationError as error:
         raise ModelNotReady(str(error)) from error
     if not model.startswith(LOCAL):

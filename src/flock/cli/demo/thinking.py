@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Final
@@ -38,10 +39,17 @@ _KINDS: Final = 3
 _MAX_TOKENS: Final = 1200
 _TIMEOUT: Final = 120.0
 
+UNTRUE: Final = "the numbers of findings of high, medium and low severity are not those given"
+_COUNTS: Final = re.compile(
+    r"\b(\d[\d,]*)(?: (?:findings?|issues?|problems?|are|is|of|with|a|rated))* (high|medium|low)\b",
+    re.IGNORECASE,
+)
+
 EXPLAIN = """\
 A reviewer found something in Python code. Explain it to the developer who maintains that code.
-Apply the general danger and remedy to the code that you are shown: name its function, and the \
-arguments, branches or calls that matter. Do not repeat the message.
+The problem says who gets into which trouble, by the danger; the message is known, do not repeat \
+it. The fix applies the remedy to the code that you are shown: it names the function, and some of \
+the arguments, branches or calls that are to be changed.
 Write plain sentences without code blocks. Speak only of this finding."""
 
 JUDGE_IT = """\
@@ -59,8 +67,13 @@ def add_thinkers(flock: Flock, model: str) -> None:
         flock: The board of a review.
         model: A model string.
     """
+    reports: list[Report] = []
+
+    def is_true(verdict: Verdict) -> bool:
+        return all(has_true_figures(verdict.summary, report) for report in reports)
 
     async def pick(report: Report) -> AsyncIterator[Overview | Concern]:
+        reports.append(report)
         yield overview(report)
         files = await flock.store.get_by_type(SourceFile)
         for concern in concerns(report, {file.path: file.text for file in files}):
@@ -68,16 +81,24 @@ def add_thinkers(flock: Flock, model: str) -> None:
 
     engine = DSPyEngine(
         model,
-        temperature=0.2,
+        temperature=0.0,
         max_tokens=_MAX_TOKENS,
         patience=Patience(attempts=3, backoff=Backoff(initial=0.5, maximum=5.0), longest=30.0),
         lm_kwargs={"timeout": _TIMEOUT},
     )
     flock.agent(PICKER).calls(pick)  # Report -> Overview, Concern, Concern, ...
     judge = flock.agent(JUDGE).description(JUDGE_IT)
-    judge.consumes(Overview).publishes(Verdict).with_engines(engine)
+    judge.consumes(Overview).publishes(Verdict, validate=[(is_true, UNTRUE)]).with_engines(engine)
     explainer = flock.agent(EXPLAINER).description(EXPLAIN)
     explainer.consumes(Concern).publishes(Explanation).with_engines(engine)
+
+
+def has_true_figures(text: str, report: Report) -> bool:
+    """Whether a text that counts findings by severity counts right; small models mix that up."""
+    return all(
+        int(number.replace(",", "")) == report.count(Severity(severity.lower()))
+        for number, severity in _COUNTS.findall(text)
+    )
 
 
 def overview(report: Report) -> Overview:
@@ -99,10 +120,10 @@ def _facts(report: Report) -> Iterator[str]:
         yield "Nothing was found: there is nothing to do."
         return
     each = [
-        f"{report.count(severity) or 'none'} of {severity} severity"
+        f"{counted(report.count(severity), 'finding')} of {severity} severity"
         for severity in (Severity.HIGH, Severity.MEDIUM, Severity.LOW)
     ]
-    yield f"Findings: {len(findings)} in all, {', '.join(each)}."
+    yield f"There are {', '.join(each)}."
     if missing := metrics.public - metrics.documented:
         yield f"{missing:,} of {counted(metrics.public, 'public name')} lack a docstring."
 
@@ -111,7 +132,7 @@ def _kinds(findings: Sequence[Finding]) -> Iterator[str]:
     kinds = Counter(finding.rule for finding in findings)
     for rule, count in kinds.most_common(_KINDS):
         example = next(finding for finding in findings if finding.rule == rule)
-        yield f"{count:,} of {len(findings):,} are {rule}, such as: {example.message}"
+        yield f"{counted(count, 'finding')} of the kind {rule}, such as: {example.message}"
 
 
 def picked(report: Report) -> list[Finding]:

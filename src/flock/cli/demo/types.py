@@ -208,9 +208,7 @@ class Concern(BaseModel):
 class Explanation(BaseModel):
     """What a finding means for whoever maintains the code."""
 
-    problem: Prose = Field(
-        max_length=400, description="what can go wrong because of it, in one or two sentences"
-    )
+    problem: Prose = Field(max_length=400, description="who gets into which trouble because of it")
     fix: Prose = Field(
         max_length=400,
         description="which argument, call or part of this code to change, and into what",

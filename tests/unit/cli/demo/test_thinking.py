@@ -5,7 +5,16 @@ import pytest
 from flock.cli.demo.dangers import DANGEROUS_CALLS
 from flock.cli.demo.editing import write_chapter, write_report
 from flock.cli.demo.handbook import HANDBOOK
-from flock.cli.demo.thinking import AFTER, BEFORE, CHARACTERS, MOST, concerns, excerpt, overview
+from flock.cli.demo.thinking import (
+    AFTER,
+    BEFORE,
+    CHARACTERS,
+    MOST,
+    concerns,
+    excerpt,
+    has_true_figures,
+    overview,
+)
 from flock.cli.demo.thinking import picked as picked_of
 from flock.cli.demo.types import (
     Concern,
@@ -84,10 +93,11 @@ def test_the_overview_says_what_was_found() -> None:
     )
     assert about.facts == [
         "1 file with 2,000 lines of code were reviewed.",
-        "Findings: 3 in all, 1 of high severity, none of medium severity, 2 of low severity.",
+        "There are 1 finding of high severity, 0 findings of medium severity, "
+        "2 findings of low severity.",
         "1 of 4 public names lack a docstring.",
     ]
-    assert about.kinds[0] == "2 of 3 are no-docstring, such as: no-docstring()"
+    assert about.kinds[0] == "2 findings of the kind no-docstring, such as: no-docstring()"
     assert about.worst == "a.py:1: eval()"
     assert about.remedy == HANDBOOK["eval"].remedy
 
@@ -96,6 +106,22 @@ def test_the_overview_of_nothing_says_so() -> None:
     about = overview(report_on())
     assert about.facts[1] == "Nothing was found: there is nothing to do."
     assert about.kinds == []
+
+
+@pytest.mark.parametrize(
+    ("text", "is_true"),
+    [
+        ("There are 1 finding of high severity and 2 low ones.", True),
+        ("There are 2 high severity findings.", False),
+        ("There are 3 findings: 1 of high severity, 0 of medium severity.", True),
+        ("3 findings of medium severity were made.", False),
+        ("Line 12 is where medium-sized functions begin. All is well.", True),
+        ("The 1,200 issues of low severity matter.", False),
+    ],
+)
+def test_counts_by_severity_are_checked(text: str, is_true: bool) -> None:
+    report = report_on(finding(1), *(finding(line, "no-docstring", LOW) for line in (2, 3)))
+    assert has_true_figures(text, report) is is_true
 
 
 def test_the_handbook_knows_every_call_that_is_dangerous() -> None:
