@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Final
 
 from flock import Backoff, DSPyEngine, Flock, Patience
@@ -35,7 +35,6 @@ BEFORE, AFTER = 2, 24
 CHARACTERS: Final = 1600
 """And no more than this of them, so that a prompt stays below a thousand tokens."""
 
-_KINDS: Final = 3
 _MAX_TOKENS: Final = 1200
 _TIMEOUT: Final = 120.0
 
@@ -47,9 +46,9 @@ _COUNTS: Final = re.compile(
 
 EXPLAIN = """\
 A reviewer found something in Python code. Explain it to the developer who maintains that code.
-The problem says who gets into which trouble, by the danger; the message is known, do not repeat \
-it. The fix applies the remedy to the code that you are shown: it names the function, and some of \
-the arguments, branches or calls that are to be changed.
+The problem is the danger, in your own words, with what may happen because of it. The fix applies \
+the remedy to the code that you are shown: it names the function, and some of the arguments, \
+branches or calls that are to be changed.
 Write plain sentences without code blocks. Speak only of this finding."""
 
 JUDGE_IT = """\
@@ -106,7 +105,6 @@ def overview(report: Report) -> Overview:
     worst = next(iter(report.first or report.findings), None)
     return Overview(
         facts=list(_facts(report)),
-        kinds=list(_kinds(report.findings)),
         worst=f"{worst.path}:{worst.line}: {worst.message}" if worst else "There is none.",
         remedy=HANDBOOK.get(worst.rule, UNKNOWN).remedy if worst else "Nothing is to be done.",
     )
@@ -124,15 +122,13 @@ def _facts(report: Report) -> Iterator[str]:
         for severity in (Severity.HIGH, Severity.MEDIUM, Severity.LOW)
     ]
     yield f"There are {', '.join(each)}."
+    kinds = Counter(finding.rule for finding in findings)
+    [(rule, count)] = kinds.most_common(1)
+    if count > 1:
+        example = next(finding.message for finding in findings if finding.rule == rule)
+        yield f"Most frequent, with {count:,} findings, is {rule}, such as: {example}."
     if missing := metrics.public - metrics.documented:
         yield f"{missing:,} of {counted(metrics.public, 'public name')} lack a docstring."
-
-
-def _kinds(findings: Sequence[Finding]) -> Iterator[str]:
-    kinds = Counter(finding.rule for finding in findings)
-    for rule, count in kinds.most_common(_KINDS):
-        example = next(finding for finding in findings if finding.rule == rule)
-        yield f"{counted(count, 'finding')} of the kind {rule}, such as: {example.message}"
 
 
 def picked(report: Report) -> list[Finding]:
@@ -159,7 +155,9 @@ def concerns(report: Report, texts: Mapping[str, str]) -> Iterator[Concern]:
     for finding in picked(report):
         code = excerpt(texts.get(finding.path, ""), finding.line)
         facts = finding.model_dump(include={"path", "line", "severity", "rule", "message"})
-        yield Concern(**facts, code=code, **HANDBOOK.get(finding.rule, UNKNOWN)._asdict())
+        advice = HANDBOOK.get(finding.rule, UNKNOWN)
+        danger = f"{finding.message}; because of that, {advice.danger}"
+        yield Concern(**facts, code=code, danger=danger, remedy=advice.remedy)
 
 
 def excerpt(text: str, line: int) -> str:

@@ -18,7 +18,9 @@ def _clean(text: str) -> str:
     """
     ends = [0, *(found.end() for found in re.finditer(r"[.!?](?=\s|$)", text))]
     sentences = [text[start:end].strip() for start, end in pairwise(ends)]
-    return " ".join(dict.fromkeys(sentences)) or text
+    kept = " ".join(dict.fromkeys(sentences)) or text.strip()
+    begin = kept[:1].upper() if kept.partition(" ")[0].isalpha() else kept[:1]  # no code
+    return f"{begin}{kept[1:]}{'.' if kept[-1:].isalnum() else ''}"
 
 
 Prose = Annotated[str, Field(min_length=10), AfterValidator(_clean)]
@@ -182,7 +184,6 @@ class Overview(BaseModel):
     """A finished review of a Python source tree, in sentences that are all true."""
 
     facts: list[str] = Field(description="how much was reviewed, and how much was found")
-    kinds: list[str] = Field(description="the most frequent kinds of findings, with an example")
     worst: str = Field(description="the worst finding: where it is, and what was found")
     remedy: str = Field(description="what helps against the worst finding")
 
@@ -195,8 +196,8 @@ class Concern(BaseModel):
     severity: Severity
     rule: str
     message: str = Field(description="what was found")
-    danger: str = Field(description="what generally goes wrong with it")
-    remedy: str = Field(description="what generally helps")
+    danger: str = Field(description="what may happen because of it")
+    remedy: str = Field(description="what helps")
     code: str = Field(description="the code from a little before that line on")
 
     def is_about(self, finding: Finding) -> bool:
@@ -208,7 +209,10 @@ class Concern(BaseModel):
 class Explanation(BaseModel):
     """What a finding means for whoever maintains the code."""
 
-    problem: Prose = Field(max_length=400, description="who gets into which trouble because of it")
+    problem: Prose = Field(
+        max_length=400,
+        description="the danger: what may happen because of it",
+    )
     fix: Prose = Field(
         max_length=400,
         description="which argument, call or part of this code to change, and into what",
@@ -220,9 +224,11 @@ class Verdict(BaseModel):
 
     summary: Prose = Field(
         max_length=450,
-        description="in two or three sentences: how many findings of high, of medium and of low "
-        "severity there are, and then what most of them are about",
+        description="the facts that matter, in two or three sentences: findings by severity, and "
+        "which kind is most frequent",
     )
     first_step: Prose = Field(
-        max_length=300, description="what to do about the worst finding, in one sentence"
+        max_length=300,
+        description="the remedy of the worst finding as an order, as in: In FILE, change FUNCTION "
+        "so that ...",
     )

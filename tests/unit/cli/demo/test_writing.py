@@ -40,7 +40,7 @@ CONCERN = artifact(
     ),
     produced_by="picker",
 )
-OVERVIEW = artifact(Overview(facts=[], kinds=[], worst="", remedy=""), produced_by="picker")
+OVERVIEW = artifact(Overview(facts=[], worst="", remedy=""), produced_by="picker")
 
 
 def emitted(run: str, delta: object) -> RunEmitted:
