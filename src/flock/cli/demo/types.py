@@ -9,6 +9,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field
 
+_SHORTEST = 10
+
 
 def _clean(text: str) -> str:
     """Drop what a model wrote because it found no end.
@@ -19,11 +21,12 @@ def _clean(text: str) -> str:
     ends = [0, *(found.end() for found in re.finditer(r"[.!?](?=\s|$)", text))]
     sentences = [text[start:end].strip() for start, end in pairwise(ends)]
     kept = " ".join(dict.fromkeys(sentences)) or text.strip()
-    begin = kept[:1].upper() if kept.partition(" ")[0].isalpha() else kept[:1]  # no code
-    return f"{begin}{kept[1:]}{'.' if kept[-1:].isalnum() else ''}"
+    if kept.partition(" ")[0].isalpha():  # else it begins with code
+        kept = kept[:1].upper() + kept[1:]
+    return kept if _SHORTEST <= len(kept) <= len(text) else text  # within the bounds of before
 
 
-Prose = Annotated[str, Field(min_length=10), AfterValidator(_clean)]
+Prose = Annotated[str, Field(min_length=_SHORTEST), AfterValidator(_clean)]
 """What a model writes: sentences."""
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flock.cli.demo.dangers import DANGEROUS_CALLS
 from flock.cli.demo.editing import write_chapter, write_report
@@ -135,8 +137,9 @@ def test_the_handbook_knows_every_call_that_is_dangerous() -> None:
         ("One thing. Another thing.", "One thing. Another thing."),
         ("It repeats. It repeats. It repeats. It rep", "It repeats."),
         ("Done with core/a.py:3. And then the", "Done with core/a.py:3."),
-        ("seal() is long", "seal() is long."),
-        ("no sentence at all, in v1.5 of it", "No sentence at all, in v1.5 of it."),
+        ("seal() is long", "seal() is long"),
+        ("no sentence at all, in v1.5 of it", "No sentence at all, in v1.5 of it"),
+        ("Ok. Ok. Ok. Ok.", "Ok. Ok. Ok. Ok."),
     ],
 )
 def test_what_a_model_writes_without_end_is_cut_to_its_sentences(written: str, kept: str) -> None:
@@ -146,3 +149,9 @@ def test_what_a_model_writes_without_end_is_cut_to_its_sentences(written: str, k
 def test_a_concern_can_be_made_of_its_own_json() -> None:
     [concern] = concerns(report_on(finding(1)), {"a.py": "eval(x)"})
     assert Concern.model_validate_json(concern.model_dump_json()) == concern
+
+
+@given(st.text(min_size=10, max_size=400) | st.text("aA.! ß", min_size=10, max_size=400))
+def test_whatever_a_model_writes_can_be_stored(text: str) -> None:
+    once = Explanation(problem=text, fix=text)
+    assert Explanation.model_validate_json(once.model_dump_json()) == once
