@@ -71,6 +71,7 @@ class Session:
             try:
                 idle = await review(flock, self._tree)
             except asyncio.CancelledError:
+                self._tally.writing.stop()
                 await flock.shutdown(grace=0)
                 seconds = flock.clock.time() - start
                 outcome = await self._gather(flock, self._tally.runs, seconds, is_interrupted=True)

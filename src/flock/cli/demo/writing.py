@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
 from uuid import UUID
 
 from rich.cells import cell_len
@@ -23,6 +23,8 @@ from flock import (
 )
 from flock.cli.demo.report import counted
 from flock.cli.demo.thinking import JUDGE, PICKER
+
+_STOPPING: Final = "Interrupted: waiting for the model to stop ..."
 
 
 @dataclass
@@ -77,6 +79,7 @@ class Writing:
         """What has happened so far."""
         self._subjects: dict[UUID, str] = {}
         self._explained = 0
+        self._is_stopping = False
 
     @property
     def has_begun(self) -> bool:
@@ -94,9 +97,18 @@ class Writing:
         Args:
             width: Columns of the terminal.
         """
+        if self._is_stopping:
+            yield _STOPPING
+            return
         yield from (draft.line(width) for draft in self.drafts.values() if draft.tokens)
         if self.waiting:
             yield f"{counted(self.waiting, 'answer')} to begin: the model reads, or is busy"
+
+    def stop(self) -> None:
+        """Say that the rest is not wanted; a model inside the process stops between two steps."""
+        if self.has_begun and not self._is_stopping:
+            self._is_stopping = True
+            self.sentences.append(_STOPPING)
 
     def count(self, event: Event) -> None:
         """Take one event in."""

@@ -118,6 +118,17 @@ def test_what_is_done_is_said() -> None:
     ]
 
 
+def test_an_interrupt_is_said_once_while_the_model_stops() -> None:
+    writing = writing_of(*PICKED, *STARTED, emitted("e", Token("x")))
+    writing.stop()
+    writing.stop()
+    assert list(writing.lines(80)) == ["Interrupted: waiting for the model to stop ..."]
+    assert writing.sentences[1:] == ["Interrupted: waiting for the model to stop ..."]
+    before = writing_of()
+    before.stop()
+    assert (list(before.lines(80)), before.sentences) == ([], [])
+
+
 @pytest.mark.parametrize("text", ["word " * 100, "汉字" * 100, ""])
 @pytest.mark.parametrize("width", [40, 80])
 def test_a_line_ends_with_the_last_words_and_fits(text: str, width: int) -> None:
