@@ -8,6 +8,7 @@ STAMP  := $(VENV)/.set-up
 # Other versions that `make test-all` tests where they are installed.
 OTHERS := 3.12 3.13
 TREE   ?=
+MODEL  ?=
 ARGS   ?=
 
 # An activated virtualenv or a pytest option of the caller's shell must not change what runs here.
@@ -27,8 +28,11 @@ $(STAMP): pyproject.toml uv.lock scripts/set-up
 	@sh scripts/set-up $(PYTHON) $(VENV)
 	@touch $@
 
-demo: setup  ## Review a source tree: make demo [TREE=path] (default: Flock's own)
-	@$(BIN)/flock demo $(if $(TREE),"$(TREE)")
+# The default model is pulled once into the user's cache (1.1 GB). MODEL=local/smollm2-135m is a
+# small one, MODEL=none asks none.
+demo: setup  ## Review a source tree: make demo [TREE=path] [MODEL=name|none]
+	@$(BIN)/flock demo $(if $(TREE),"$(TREE)") \
+	  $(if $(filter none,$(MODEL)),--no-model,$(if $(MODEL),--model "$(MODEL)")) $(ARGS)
 
 test: setup  ## Run the tests: make test [ARGS="-k join"]
 	@$(BIN)/python -m pytest $(ARGS)

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from flock.clock import Clock, SystemClock
     from flock.components.agent import AgentComponent
     from flock.components.board import Board
+    from flock.components.guards.findings import Detector, Finding
+    from flock.components.guards.guard import BoardGuard, Guard
+    from flock.components.guards.pii import PiiDetector
+    from flock.components.guards.secrets import SecretDetector
     from flock.components.orchestrator import (
         CollectionResult,
         OrchestratorComponent,
@@ -22,13 +26,18 @@ if TYPE_CHECKING:
     from flock.core.artifacts import Artifact
     from flock.core.builder import AgentBuilder
     from flock.core.context import Context, ContextProvider, ContextRequest, EvalInputs, EvalResult
-    from flock.core.deltas import ModelCalled, PartialOutput, Token, ToolCalled
+    from flock.core.deltas import GuardFound, ModelCalled, PartialOutput, Token, ToolCalled
     from flock.core.feedback import Feedback
     from flock.core.filters import FilterConfig
+    from flock.core.media.file import File
+    from flock.core.media.image import Image
+    from flock.core.media.limits import FileLimits, ImageLimits
     from flock.core.outputs import OutputGroup, OutputSpec
     from flock.core.retry import Backoff
+    from flock.core.semantic import Embedder, SemanticMatch
     from flock.core.subscription import BatchSpec, JoinSpec, Subscription
     from flock.core.system import GroupExpired, WorkflowError
+    from flock.core.tool import Tool, ToolAnswer, ToolImage, ToolResource
     from flock.core.types import flock_type, upcasts
     from flock.core.usage import Budget, Reservation, Spent, Usage
     from flock.core.visibility import (
@@ -50,12 +59,14 @@ if TYPE_CHECKING:
     from flock.engines.dspy.tuning.history import export_examples, past_runs
     from flock.engines.dspy.tuning.report import TuningProgress, TuningReport
     from flock.engines.dspy.tuning.tuner import tune
+    from flock.engines.semantic import OnnxEmbedder
     from flock.errors import (
         BudgetExceeded,
         ContextOverflow,
         DeclarationError,
         EngineError,
         FlockError,
+        GuardBlocked,
         LoopLimitExceeded,
         ModelRefused,
         ModelUnavailable,
@@ -68,6 +79,7 @@ if TYPE_CHECKING:
         RunError,
         RunTimeout,
         SchemaTooNew,
+        ServerUnavailable,
         StoreError,
         StoreLocked,
         TuningError,
@@ -98,6 +110,9 @@ if TYPE_CHECKING:
     from flock.orchestrator.idle import IdleReport
     from flock.store.memory import InMemoryBlackboardStore
     from flock.store.protocol import ArtifactSummary, BlackboardStore, ConsumptionRecord, DeadLetter
+    from flock.tools.box import ToolBox, toolbox_of
+    from flock.tools.function import FunctionTool, flock_tool
+    from flock.tools.mcp.server import MCPServer
 
 __version__ = "0.1.0"
 
@@ -115,6 +130,7 @@ __all__ = [
     "BatchSpec",
     "BlackboardStore",
     "Board",
+    "BoardGuard",
     "BoardIdle",
     "Budget",
     "BudgetExceeded",
@@ -133,6 +149,8 @@ __all__ = [
     "DeadLettered",
     "DeclarationError",
     "DeliveryWaiting",
+    "Detector",
+    "Embedder",
     "EngineComponent",
     "EngineError",
     "EvalInputs",
@@ -141,29 +159,41 @@ __all__ = [
     "EventStream",
     "EventsMissed",
     "Feedback",
+    "File",
+    "FileLimits",
     "FilterConfig",
+    "Finding",
     "Flock",
     "FlockError",
+    "FunctionTool",
     "GroupExpired",
     "GroupSkipped",
+    "Guard",
+    "GuardBlocked",
+    "GuardFound",
     "IdleReport",
+    "Image",
+    "ImageLimits",
     "InMemoryBlackboardStore",
     "JoinExpired",
     "JoinSpec",
     "LabelledVisibility",
     "LoopLimitExceeded",
+    "MCPServer",
     "ModelCalled",
     "ModelRefused",
     "ModelUnavailable",
     "NotFound",
     "NotIdle",
     "NotYetAvailable",
+    "OnnxEmbedder",
     "OrchestratorComponent",
     "OutputContractError",
     "OutputGroup",
     "OutputSpec",
     "PartialOutput",
     "Patience",
+    "PiiDetector",
     "PrivateVisibility",
     "PublicVisibility",
     "PublishError",
@@ -180,6 +210,9 @@ __all__ = [
     "RunTimeout",
     "ScheduleDecision",
     "SchemaTooNew",
+    "SecretDetector",
+    "SemanticMatch",
+    "ServerUnavailable",
     "Spent",
     "StoreError",
     "StoreLocked",
@@ -187,8 +220,13 @@ __all__ = [
     "SystemClock",
     "TenantVisibility",
     "Token",
+    "Tool",
+    "ToolAnswer",
+    "ToolBox",
     "ToolCalled",
+    "ToolImage",
     "ToolRequest",
+    "ToolResource",
     "TunedPrompt",
     "TuningError",
     "TuningExample",
@@ -202,9 +240,11 @@ __all__ = [
     "WorkflowIdle",
     "WorkflowStatus",
     "export_examples",
+    "flock_tool",
     "flock_type",
     "past_runs",
     "read_examples",
+    "toolbox_of",
     "tune",
     "upcasts",
 ]
@@ -216,6 +256,16 @@ _MODULES = {
     ),
     "flock.components.agent": ("AgentComponent",),
     "flock.components.board": ("Board",),
+    "flock.components.guards.findings": (
+        "Detector",
+        "Finding",
+    ),
+    "flock.components.guards.guard": (
+        "BoardGuard",
+        "Guard",
+    ),
+    "flock.components.guards.pii": ("PiiDetector",),
+    "flock.components.guards.secrets": ("SecretDetector",),
     "flock.components.orchestrator": (
         "CollectionResult",
         "OrchestratorComponent",
@@ -232,6 +282,7 @@ _MODULES = {
         "EvalResult",
     ),
     "flock.core.deltas": (
+        "GuardFound",
         "ModelCalled",
         "PartialOutput",
         "Token",
@@ -239,11 +290,21 @@ _MODULES = {
     ),
     "flock.core.feedback": ("Feedback",),
     "flock.core.filters": ("FilterConfig",),
+    "flock.core.media.file": ("File",),
+    "flock.core.media.image": ("Image",),
+    "flock.core.media.limits": (
+        "FileLimits",
+        "ImageLimits",
+    ),
     "flock.core.outputs": (
         "OutputGroup",
         "OutputSpec",
     ),
     "flock.core.retry": ("Backoff",),
+    "flock.core.semantic": (
+        "Embedder",
+        "SemanticMatch",
+    ),
     "flock.core.subscription": (
         "BatchSpec",
         "JoinSpec",
@@ -252,6 +313,12 @@ _MODULES = {
     "flock.core.system": (
         "GroupExpired",
         "WorkflowError",
+    ),
+    "flock.core.tool": (
+        "Tool",
+        "ToolAnswer",
+        "ToolImage",
+        "ToolResource",
     ),
     "flock.core.types": (
         "flock_type",
@@ -296,12 +363,14 @@ _MODULES = {
         "TuningReport",
     ),
     "flock.engines.dspy.tuning.tuner": ("tune",),
+    "flock.engines.semantic": ("OnnxEmbedder",),
     "flock.errors": (
         "BudgetExceeded",
         "ContextOverflow",
         "DeclarationError",
         "EngineError",
         "FlockError",
+        "GuardBlocked",
         "LoopLimitExceeded",
         "ModelRefused",
         "ModelUnavailable",
@@ -314,6 +383,7 @@ _MODULES = {
         "RunError",
         "RunTimeout",
         "SchemaTooNew",
+        "ServerUnavailable",
         "StoreError",
         "StoreLocked",
         "TuningError",
@@ -349,6 +419,15 @@ _MODULES = {
         "ConsumptionRecord",
         "DeadLetter",
     ),
+    "flock.tools.box": (
+        "ToolBox",
+        "toolbox_of",
+    ),
+    "flock.tools.function": (
+        "FunctionTool",
+        "flock_tool",
+    ),
+    "flock.tools.mcp.server": ("MCPServer",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -77,6 +77,10 @@ class ModelUnavailable(EngineError, ConnectionError):
     retry_after: float | None = None
 
 
+class ServerUnavailable(EngineError, ConnectionError):
+    """An MCP server could not be started or reached, or its connection was lost."""
+
+
 class ContextOverflow(EngineError):
     """A prompt is longer than the model can read."""
 
@@ -91,6 +95,20 @@ class BudgetExceeded(RunError):
 
 class OutputContractError(RunError, ValueError):
     """A run returned types, counts or values that its agent did not declare."""
+
+
+class GuardBlocked(RunError, PermissionError):
+    """A guard stopped a run, since an input or output holds what must not pass.
+
+    Attributes:
+        component: Name of the guard.
+        field: Where it is: a path such as `notes[0].body`. The value is not told anywhere.
+        kind: What it is: `"EMAIL"`, `"API_KEY"`.
+    """
+
+    component: str = ""
+    field: str = ""
+    kind: str = ""
 
 
 class RunTimeout(RunError, TimeoutError):

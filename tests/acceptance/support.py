@@ -7,7 +7,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from flock import (
     Agent,
@@ -18,7 +18,10 @@ from flock import (
     EvalInputs,
     EvalResult,
     Flock,
+    InMemoryBlackboardStore,
 )
+from flock.core.usage import Spent
+from flock.store.protocol import Commit
 
 
 async def turns(count: int = 200) -> None:
@@ -152,3 +155,44 @@ def engine(  # noqa: C901
             note("on_terminate")
 
     return Engine()
+
+
+T = TypeVar("T")
+
+
+class SuspendingStore(InMemoryBlackboardStore):
+    """A store that waits for its disk: it lets others go on, before and after it has written.
+
+    What was asked of it is finished even when its caller is cancelled, as the protocol says.
+    """
+
+    async def commit(self, commit: Commit) -> None:
+        await self._finished(super().commit(commit))
+
+    async def spent(
+        self,
+        *,
+        correlation_id: str | None = None,
+        agent: str | None = None,
+        run_id: str | None = None,
+    ) -> Spent:
+        asked = super().spent(correlation_id=correlation_id, agent=agent, run_id=run_id)
+        return await self._finished(asked)
+
+    async def _finished(self, work: Awaitable[T]) -> T:
+        async def written() -> T:
+            await asyncio.sleep(0)
+            result = await work
+            await asyncio.sleep(0)
+            return result
+
+        task = asyncio.ensure_future(written())
+        cancelled: asyncio.CancelledError | None = None
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+        return task.result()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 from pydantic import BaseModel
@@ -21,9 +22,13 @@ from flock import (
     OutputGroup,
     RunFailed,
     RunSucceeded,
+    StoreError,
     Usage,
     WorkflowError,
 )
+from flock.store.protocol import BlackboardStore, Commit
+
+from .support import SuspendingStore
 
 
 class Question(BaseModel):
@@ -287,3 +292,170 @@ async def test_outside_a_board_usage_is_added_up_in_the_context() -> None:
     await ctx.charge("m", Usage(1, 2, 3))
     await ctx.charge("m", Usage(1, 2, 3))
     assert ctx.usage == {"m": Usage(2, 4, 6)}
+
+
+# --- what suspends, fails and is cancelled ------------------------------------------------
+
+on_every_store = pytest.mark.parametrize("make_store", [InMemoryBlackboardStore, SuspendingStore])
+
+
+@on_every_store
+async def test_whatever_fits_a_budget_of_money_is_allowed_however_sums_are_rounded(
+    make_store: Callable[[], BlackboardStore],
+) -> None:
+    async with Flock(store=make_store()).budget(usd=0.3) as board:
+        engine = Thinker(usd=0.1)
+        thinking(board, engine)
+        await board.publish_many([Question(number=n) for n in range(4)])
+        report = await board.run_until_idle()
+    assert (engine.calls, report.failed) == (3, 1)
+
+
+@on_every_store
+@pytest.mark.parametrize("calls", [5, 16])
+async def test_what_is_being_written_down_does_not_count_twice(
+    make_store: Callable[[], BlackboardStore], calls: int
+) -> None:
+    async with Flock(store=make_store()).budget(tokens=10 * calls) as board:
+        engine = Thinker(tokens=10)
+        thinking(board, engine)
+        board.agent("other").consumes(Question).publishes(Answer).with_engines(engine)
+        await board.publish_many([Question(number=n) for n in range(calls)])
+        report = await board.run_until_idle()
+    assert (engine.calls, report.failed) == (calls, calls)
+
+
+class FullStore(InMemoryBlackboardStore):
+    """A store that cannot write charges for a while."""
+
+    fails = 0
+
+    async def commit(self, commit: Commit) -> None:
+        if commit.charges and self.fails:
+            self.fails -= 1
+            msg = "the disk is full"
+            raise StoreError(msg)
+        await super().commit(commit)
+
+
+async def test_a_run_whose_beginning_could_not_be_written_has_not_begun() -> None:
+    store = FullStore()
+    ran: list[int] = []
+
+    async def work(question: Question) -> None:
+        ran.append(question.number)
+
+    for fails in (1, 0):
+        async with Flock(store=store).budget(runs=3) as board:
+            store.fails = fails
+            board.agent("a").consumes(Question).calls(work).retry(2, 0)
+            await board.publish_many([Question(number=n) for n in range(3)])
+            report = await board.run_until_idle()
+            assert report.failed == (0 if fails else 3)
+            assert (await board.spent()).runs == 3
+    assert sorted(ran) == [0, 1, 2]
+
+
+async def test_what_could_not_be_written_down_counts_until_the_board_closes() -> None:
+    store = FullStore()
+    async with Flock(store=store).budget(tokens=20) as board:
+        store.fails = 1
+        engine = Thinker(tokens=10)
+        thinking(board, engine)
+        for n in range(3):
+            await board.publish(Question(number=n))
+            await board.run_until_idle()
+        assert engine.calls == 2
+        assert [letter.error_type for letter in await board.dead_letters()] == [
+            "StoreError",
+            "BudgetExceeded",
+        ]
+
+
+@on_every_store
+@pytest.mark.parametrize("reserves", [True, False])
+async def test_what_a_call_took_is_written_down_though_its_run_is_cancelled_meanwhile(
+    make_store: Callable[[], BlackboardStore], reserves: bool
+) -> None:
+    usage = Usage(1, 8, 2)
+
+    async def work(question: Question, ctx: Context) -> None:
+        held = await ctx.reserve("m", tokens=10) if reserves else None
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().call_soon(task.cancel)
+        try:
+            await ctx.charge("m", usage)
+        finally:
+            if held is not None:
+                held.release()
+        await asyncio.sleep(0)
+
+    async with Flock(store=make_store()).budget(tokens=15) as board:
+        board.agent("a").consumes(Question).calls(work).max_concurrency(1)
+        await board.publish(Question())
+        report = await board.run_until_idle()
+        assert (report.failed, report.usage) == (1, {"m": usage})
+        assert (await board.spent()).models == {"m": usage}
+        thinking(board, engine := Thinker(tokens=10))
+        await board.publish(Question())
+        await board.run_until_idle()
+        assert engine.calls == 0
+
+
+async def test_a_call_that_is_charged_after_its_run_counts_and_keeps_no_account() -> None:
+    late: list[asyncio.Task[None]] = []
+
+    async def work(question: Question, ctx: Context) -> None:
+        async def call() -> None:
+            await asyncio.sleep(0.01)
+            await ctx.charge("m", Usage(1, 8, 2))
+
+        late.append(asyncio.create_task(call()))
+
+    async with Flock().budget(tokens=100, per="workflow") as board:
+        board.agent("a").consumes(Question).calls(work)
+        asked = await board.publish(Question())
+        await board.run_until_idle()
+        await asyncio.gather(*late)
+        assert (await board.spent(asked.correlation_id)).total.tokens == 10
+        assert board._parts.ledger._accounts == {}
+
+
+@on_every_store
+async def test_direct_and_nested_runs_and_each_candidate_are_charged(
+    make_store: Callable[[], BlackboardStore],
+) -> None:
+    engine = Thinker(tokens=10)
+    store = make_store()
+
+    async def outer(answer: Answer) -> None:
+        await board.arun("inner", Question())
+        await board.invoke("inner", Question(), publish_outputs=False)
+
+    async with Flock(store=store).budget(runs=5, tokens=60) as board:
+        board.agent("outer").consumes(Answer, mode="direct").calls(outer)
+        inner = board.agent("inner").consumes(Question, mode="direct").publishes(Answer)
+        inner.with_engines(engine)
+        best = board.agent("best").consumes(Question, mode="direct").publishes(Answer)
+        best.with_engines(engine).best_of(3)
+        await board.arun("outer", Answer(number=0))
+        await board.arun("best", Question())
+        assert (await board.spent()).runs == 4
+        assert (await board.spent()).total.tokens == 50
+        assert (await board.spent(agent="inner")).total.calls == 2
+        assert (await board.spent(agent="best")).total.calls == 3
+        await board.arun("best", Question())  # by the one candidate that may still call
+        assert (await board.spent()).total.tokens == 60
+        with pytest.raises(BudgetExceeded):
+            await board.arun("inner", Question())
+    assert engine.calls == 6
+
+
+async def test_a_run_of_which_every_candidate_is_over_budget_is_not_tried_again() -> None:
+    async with Flock().budget(tokens=5) as board:
+        agent = board.agent("t").consumes(Question).publishes(Answer).best_of(3).retry(5, 60)
+        agent.with_engines(Thinker(tokens=10))
+        await board.publish(Question())
+        report = await board.run_until_idle(timeout=30)
+        assert (report.failed, report.timed_out) == (1, False)

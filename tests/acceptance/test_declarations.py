@@ -466,13 +466,10 @@ async def test_a_bad_declaration_names_agent_word_and_remedy_and_leaves_the_agen
 
 LATER: list[tuple[str, Declare]] = [
     ("consumes: activation=", lambda b: b.consumes(Letter, activation=bool)),
-    ("consumes: semantic_match=", lambda b: b.consumes(Letter, semantic_match="about parcels")),
     ("schedule: this word", lambda b: b.schedule(every=5, after=0, max_repeats=2, tz="UTC")),
     ("schedule: this word", lambda b: b.schedule(cron="* * * * *", tz=UTC)),
     ("schedule: this word", lambda b: b.schedule(at=datetime.now(UTC))),
     ("rate_limit: this word", lambda b: b.rate_limit(5, per=HOUR)),
-    ("with_tools: this word", lambda b: b.with_tools([pack])),
-    ("with_mcps: this word", lambda b: b.with_mcps(["a server"])),
 ]
 
 

@@ -43,8 +43,9 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-def demo(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["demo", *arguments], env={"COLUMNS": "100"})
+def demo(*arguments: str, model: str | None = None) -> Result:
+    thinker = ("--no-model",) if model is None else ("--model", model)
+    return CliRunner().invoke(app, ["demo", *arguments, *thinker], env={"COLUMNS": "100"})
 
 
 def test_the_report_names_files_and_lines(tree: Path) -> None:
@@ -230,7 +231,7 @@ def test_flocks_own_source_is_reviewed_by_default(
 def test_an_interrupt_ends_it_at_once_and_says_how_far_it_was(tmp_path: Path) -> None:
     for number in range(3000):
         (tmp_path / f"module{number}.py").write_text(BAD * 20)
-    command = [sys.executable, "-m", "flock.cli", "demo", "."]
+    command = [sys.executable, "-m", "flock.cli", "demo", ".", "--no-model"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     first = process.stderr.readline()
@@ -248,7 +249,15 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["--version"], ["version"]):
         assert runner.invoke(app, arguments).stdout.startswith("flock ")
     text = runner.invoke(app, ["demo", "--help"]).stdout
-    for option in ("--output", "--exclude", "--max-files", "--no-progress", "--json"):
+    for option in (
+        "--output",
+        "--exclude",
+        "--max-files",
+        "--no-progress",
+        "--json",
+        "--model",
+        "--no-model",
+    ):
         assert option in text
 
 

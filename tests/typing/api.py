@@ -25,10 +25,14 @@ from flock import (
     Flock,
     IdleReport,
     JoinSpec,
+    OnnxEmbedder,
     OrchestratorComponent,
     OutputGroup,
     PrivateVisibility,
+    SemanticMatch,
+    ToolAnswer,
     WorkflowStatus,
+    flock_tool,
     flock_type,
     upcasts,
 )
@@ -52,6 +56,8 @@ class Receipt(BaseModel):
 
 
 flock = Flock("test")
+Flock(embedder=OnnxEmbedder())
+Flock(embedder=ScriptedEngine(answers=[]))  # pyright: ignore[reportArgumentType]
 agent = flock.agent("shop")
 assert_type(agent, AgentBuilder)
 assert_type(Order, type[Order])
@@ -95,6 +101,10 @@ agent.consumes(Order, Payment, Receipt)
 agent.consumes("Order", from_agents="till", tags=["new"], mode="events", priority=3)
 agent.consumes(Order, Payment, join=JoinSpec(by=lambda it: it.customer, within=timedelta(hours=1)))
 agent.consumes(Order, batch=BatchSpec(size=3, timeout=5.0))
+agent.consumes(Order, where=lambda o: o.total > 100, semantic_match="urgent")
+agent.consumes(Order, Payment, semantic_match=["urgent", SemanticMatch("billing", 0.5)])
+agent.consumes(Order, semantic_match=SemanticMatch(["a", "b"], fields="customer"))
+agent.consumes(Order, semantic_match=3)  # pyright: ignore[reportArgumentType, reportCallIssue]
 agent.consumes(Order, mode="sometimes")  # pyright: ignore[reportArgumentType, reportCallIssue]
 agent.consumes(int)  # pyright: ignore[reportArgumentType, reportCallIssue]
 agent.consumes(Order, batch=3)  # pyright: ignore[reportArgumentType, reportCallIssue]
@@ -175,6 +185,30 @@ class Echo(EngineComponent):
         assert_type(inputs.first_as(Order), Order | None)
         assert_type(inputs.all_as(Order), list[Order])
         return EvalResult.from_object(Receipt())
+
+
+# --- tools ---
+
+
+@flock_tool
+def halve(n: int) -> float:
+    return n / 2
+
+
+@flock_tool(name="other", timeout=timedelta(seconds=1))
+async def wait(n: int, *, text: str = "") -> str:
+    return text * n
+
+
+assert_type(halve(3), float)
+halve("3")  # pyright: ignore[reportArgumentType]
+assert_type(agent.with_tools([halve, wait, len], max_calls=3), AgentBuilder)
+agent.with_tools([3])  # pyright: ignore[reportArgumentType]
+
+
+async def use_tools() -> None:
+    assert_type(await wait(3, text="x"), str)
+    assert_type(await halve.call('{"n": 3}'), ToolAnswer)
 
 
 # --- the board --------------------------------------------------------------------------------

@@ -8,10 +8,11 @@ from pydantic import BaseModel
 
 from flock.core.agent import Agent
 from flock.core.artifacts import EXTERNAL, Artifact, new_key, seal, set_seq
-from flock.core.delivery import Delivery
+from flock.core.delivery import Delivery, Run
 from flock.core.lifecycle import Engine
 from flock.core.subscription import Subscription
 from flock.core.types import registry
+from flock.core.usage import Usage
 from flock.core.visibility import Visibility, as_public
 
 T0 = 1_767_225_600.0
@@ -105,3 +106,24 @@ async def until(condition: Callable[[], bool]) -> None:
     """Give the event loop turns until something holds that another thread does."""
     while not condition():  # noqa: ASYNC110 - threads set no event of the loop
         await asyncio.sleep(0)
+
+
+class Host:
+    """In place of a board: keeps what a run tells."""
+
+    is_heard = True
+
+    def __init__(self) -> None:
+        self.emitted: list[object] = []
+        self.charged: list[tuple[str, Usage]] = []
+
+    def emit(self, run: Run, delta: object) -> None:
+        del run
+        self.emitted.append(delta)
+
+    async def reserve(self, run: Run, model: str, tokens: int, usd: float | None) -> None:
+        del run, model, tokens, usd
+
+    async def charge(self, run: Run, model: str, usage: Usage) -> None:
+        del run
+        self.charged.append((model, usage))

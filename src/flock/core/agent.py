@@ -20,6 +20,7 @@ from flock.core.outputs import OutputGroup
 from flock.core.retry import RetryPolicy
 from flock.core.signature import FunctionSignature, yielded_models
 from flock.core.slots import Slots
+from flock.core.tool import DEFAULT_TOOL_CALLS, Tool, ToolSource
 from flock.core.types import TypeEntry, registry
 from flock.core.usage import Budget
 from flock.core.visibility import PUBLIC, AgentIdentity
@@ -59,6 +60,9 @@ class Agent:
         timeout: Seconds after which a run is cancelled; None for never.
         budgets: What it may spend.
         context_provider: Chooses its history; the board's if None.
+        tools: What its model may call.
+        tool_sources: Where more of it comes from: its MCP servers.
+        max_tool_calls: How many tools one run may call.
         streams: Whether its outputs are published as they are made: one streaming engine
             alone. Known once the board is open.
         reads_history: Whether an engine asks for the history of its workflow. Known once
@@ -82,6 +86,9 @@ class Agent:
         self.timeout: float | None = None
         self.budgets: list[Budget] = []
         self.context_provider: ContextProvider | None = None
+        self.tools: tuple[Tool, ...] = ()
+        self.tool_sources: tuple[ToolSource, ...] = ()
+        self.max_tool_calls = DEFAULT_TOOL_CALLS
         self._semaphore = Slots(DEFAULT_CONCURRENCY)
         self._make_engine = make_engine
         self._made_engine: Engine | None = None

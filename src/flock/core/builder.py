@@ -23,6 +23,7 @@ from pydantic import BaseModel
 from flock.core.agent import Agent
 from flock.core.lifecycle import can_answer
 from flock.core.retry import Backoff, RetryOn, retry_policy
+from flock.core.semantic import SemanticMatch
 from flock.core.settle import settle
 from flock.core.signature import read_signature
 from flock.core.spans import Span, seconds
@@ -34,6 +35,7 @@ from flock.core.words import Validation, Where, Word
 if TYPE_CHECKING:
     from flock.core.context import ContextProvider, EvalResult
     from flock.core.lifecycle import Engine, RunHooks
+    from flock.core.tool import Approve, Tool, ToolMaker
 
 __all__ = ["AgentBuilder", "settle"]
 
@@ -51,7 +53,7 @@ class _ConsumesOptions(TypedDict, total=False):
     mode: Mode
     priority: int
     activation: object
-    semantic_match: object
+    semantic_match: str | SemanticMatch | Sequence[str | SemanticMatch] | None
 
 
 class _PublishesOptions(TypedDict, total=False):
@@ -71,9 +73,10 @@ class AgentBuilder:
     the board opens.
     """
 
-    def __init__(self, agent: Agent, changed: Callable[[], None]) -> None:
+    def __init__(self, agent: Agent, changed: Callable[[], None], make: ToolMaker) -> None:
         self.agent = agent
         self._changed = changed
+        self._make = make
 
     @property
     def name(self) -> str:
@@ -148,7 +151,7 @@ class AgentBuilder:
         mode: Mode = "both",
         priority: int = 0,
         activation: object = None,
-        semantic_match: object = None,
+        semantic_match: str | SemanticMatch | Sequence[str | SemanticMatch] | None = None,
     ) -> Self:
         """Start the agent on these types: all of them in one call, any of several calls.
 
@@ -165,13 +168,13 @@ class AgentBuilder:
                 and `invoke` only; `"both"`.
             priority: Higher runs first when both are ready.
             activation: Comes with a later version.
-            semantic_match: Comes with a later version.
+            semantic_match: What the text of each artifact must be about: a query such as
+                `"urgent billing problem"`, a `SemanticMatch`, or several, all of which must
+                hold. Asked last. Needs the board's embedder, or the extra `semantic`.
         """
         word = self._word("consumes")
         if activation is not None:
             word.later("activation=")
-        if semantic_match is not None:
-            word.later("semantic_match=")
         entries = word.entries(types)
         word.mode(mode, priority)
         word.gates(entries, join, batch)
@@ -189,6 +192,7 @@ class AgentBuilder:
                 batch=batch,
                 mode=mode,
                 priority=priority,
+                semantic=word.semantic(semantic_match, entries),
             )
         )
         return self._done()
@@ -309,6 +313,67 @@ class AgentBuilder:
         """Let an async callable choose the history this agent gets."""
         self._word("with_context").provider(provider)
         self.agent.context_provider = provider
+        return self._done()
+
+    def with_tools(
+        self,
+        tools: Iterable[Tool | Callable[..., object]],
+        *,
+        max_calls: int | None = None,
+        approve: Approve | None = None,
+        timeout: Span | None = None,
+    ) -> Self:
+        """Give the agent's model functions to call; those of several calls add up.
+
+        Args:
+            tools: Functions (sync ones run in a thread), methods of an object, and what
+                `flock_tool` made. The model reads name, docstring and annotations.
+            max_calls: How many tools one run may call, those of MCP servers included; 20
+                unless said.
+            approve: Called as `approve(tool, arguments, ctx)` before each call of these tools,
+                sync or async. Only True lets it through; False refuses it, and a text refuses
+                it with that reason. One that raises refuses, too.
+            timeout: How long a call may take, unless the tool says: a `timedelta` or seconds.
+        """
+        word = self._word("with_tools")
+        word.calls_tools(approve, timeout)
+        here = inspect.currentframe()
+        frame = None if here is None else here.f_back
+        made = [
+            word.trying(self._make.tool, tool, approve, timeout, frame)
+            for tool in word.several("tools", tools)
+        ]
+        self.agent.tools = word.distinct((*self.agent.tools, *made))
+        if max_calls is not None:
+            self.agent.max_tool_calls = word.count("max_calls", max_calls)
+        return self._done()
+
+    def with_mcps(
+        self,
+        servers: Iterable[object],
+        *,
+        max_calls: int | None = None,
+        approve: Approve | None = None,
+    ) -> Self:
+        """Give the agent's model the tools of MCP servers; those of several calls add up.
+
+        The agents of a board that name the same server share one connection, which is opened
+        when the first of them runs and closed with the board.
+
+        Args:
+            servers: Each an `MCPServer`.
+            max_calls: As in `with_tools`.
+            approve: As in `with_tools`, for the tools of these servers.
+        """
+        word = self._word("with_mcps")
+        word.calls_tools(approve, None)
+        made = [
+            word.trying(self._make.source, server, approve)
+            for server in word.several("servers", servers)
+        ]
+        self.agent.tool_sources = word.distinct((*self.agent.tool_sources, *made))
+        if max_calls is not None:
+            self.agent.max_tool_calls = word.count("max_calls", max_calls)
         return self._done()
 
     def best_of(self, n: int, score: Callable[[EvalResult], Any] | None = None) -> Self:
@@ -444,16 +509,6 @@ class AgentBuilder:
         word.count("n", n)
         word.trying(seconds, per, "per")
         word.later()
-
-    def with_tools(self, tools: Iterable[object]) -> NoReturn:
-        """Give the agent's model functions to call. Comes with a later version."""
-        del tools
-        self._word("with_tools").later()
-
-    def with_mcps(self, servers: object) -> NoReturn:
-        """Give the agent's model MCP servers as tools. Comes with a later version."""
-        del servers
-        self._word("with_mcps").later()
 
     # --- what the words share ---
 

@@ -165,6 +165,7 @@ class Context:
         trigger_type: What started the run: `"artifact"`, `"direct"` or `"schedule"`.
         fire_time: When its schedule fired; None without a schedule.
         clock: The board's clock.
+        tool_calls: How many tools this attempt has called.
         model_calls: How often this attempt has asked a model so far.
     """
 
@@ -185,6 +186,7 @@ class Context:
         "parent_keys",
         "run",
         "state",
+        "tool_calls",
         "trigger_type",
         "turns",
         "unbooked",
@@ -217,6 +219,7 @@ class Context:
         self.load_history: Callable[[], Awaitable[tuple[Artifact, ...]]] | None = None
         self.ended_by: Exception | None = None
         self.emitted = 0
+        self.tool_calls = 0
         self.turns: dict[str, Slots] | None = None
         self.model_calls = 0
         self.unbooked: Mapping[str, Usage] | None = None
@@ -366,6 +369,7 @@ def context_of(
     ctx.load_history = None
     ctx.ended_by = None
     ctx.emitted = 0
+    ctx.tool_calls = 0
     ctx.turns = None
     ctx.model_calls = 0
     ctx.unbooked = None

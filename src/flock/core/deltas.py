@@ -66,3 +66,22 @@ class ToolCalled:
     arguments: dict[str, Any]
     seconds: float
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GuardFound:
+    """A guard found something in the inputs or outputs of a run. No value is told.
+
+    Attributes:
+        guard: Name of the guard.
+        side: `"input"` or `"output"`.
+        action: What it did: `"block"`, `"redact"` or `"annotate"`.
+        counts: How much it found of each kind, such as `{"EMAIL": 2}`.
+        types: Stable names of the types with findings.
+    """
+
+    guard: str
+    side: str
+    action: str
+    counts: dict[str, int]
+    types: tuple[str, ...]

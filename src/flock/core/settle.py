@@ -33,6 +33,11 @@ def settle(agent: Agent) -> None:
     signature = agent.function
     if signature is None:
         return
+    if agent.tools or agent.tool_sources:
+        Word(agent.name, "calls").refuse(
+            "tools are called by a model, and the agent is computed by a function; leave out "
+            "calls(), or with_tools() and with_mcps()"
+        )
     if agent.engines:
         Word(agent.name, "calls").refuse(
             "the agent has engines too; give one, calls(fn) or with_engines()"

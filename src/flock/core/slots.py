@@ -37,13 +37,9 @@ class Slots:
 
     def give(self) -> None:
         """Give a slot back: to the first waiter, if there is one."""
-        waiters = self.waiters
-        while waiters:
-            waiter = waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
         self.used -= 1
+        if self.waiters:
+            self._serve()
 
     def clear(self) -> None:
         """Forget what an event loop that has ended held."""
@@ -68,8 +64,18 @@ class Slots:
     def resize(self, limit: int) -> None:
         """Change how many there are."""
         self.limit = limit
+        self._serve()
         if self.on_free is not None:
             self.on_free()
+
+    def _serve(self) -> None:
+        """Give what is free to those who wait."""
+        waiters = self.waiters
+        while waiters and self.used < self.limit:
+            waiter = waiters.popleft()
+            if not waiter.done():
+                self.used += 1
+                waiter.set_result(None)
 
     def _give_and_tell(self) -> None:
         self.give()

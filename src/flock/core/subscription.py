@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, Literal
 
+from flock.core.semantic import SemanticMatch
 from flock.core.spans import seconds
 from flock.core.types import TypeEntry
 
@@ -85,6 +86,7 @@ class Subscription:
         index: Position among the agent's subscriptions, from 0.
         types: The types, in declared order; a repeated type asks for that many.
         each: Predicates that every single artifact must pass.
+        semantic: What the text of every single artifact must be about: all of it.
         group: Predicates of the complete group, of as many arguments as there are types.
         from_agents: Names of the producers it listens to; all if None.
         tags: Tags of which an artifact must have one; any if None.
@@ -108,6 +110,7 @@ class Subscription:
     batch: BatchSpec | None = None
     mode: Mode = "both"
     priority: int = 0
+    semantic: tuple[SemanticMatch, ...] = ()
     counts: dict[str, int] = field(init=False)
     is_gated: bool = field(init=False)
 

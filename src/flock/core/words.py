@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, get_origin
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast, get_origin
 
 from pydantic import BaseModel
 
 from flock.core.artifacts import is_visibility
 from flock.core.outputs import OutputGroup, OutputSpec, Predicate, fan_out_range
 from flock.core.roles import members_of, plain_hint
+from flock.core.semantic import SemanticMatch, semantic_criteria
 from flock.core.spans import seconds
 from flock.core.subscription import MODES, ON_EXPIRED, BatchSpec, JoinSpec
 from flock.core.types import TypeEntry, registry
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
     from flock.core.visibility import Visibility
 
 T = TypeVar("T")
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+N = TypeVar("N", bound=_Named)
 
 Where = Callable[..., object] | Sequence[Callable[..., object]]
 Validation = Callable[[Any], object] | Sequence[tuple[Callable[[Any], object], str]]
@@ -196,6 +205,13 @@ class Word:
             (group if takes_group else each).append(predicate)
         return tuple(each), tuple(group)
 
+    def semantic(self, given: object, entries: Sequence[TypeEntry]) -> tuple[SemanticMatch, ...]:
+        """Return what the text of each artifact must be about."""
+        try:
+            return semantic_criteria(given, entries)
+        except DeclarationError as error:
+            self.refuse(f"semantic_match: {error}")
+
     # --- publishes ---
 
     def output_group(
@@ -259,6 +275,30 @@ class Word:
         for predicate, _ in pairs:
             self.plain("validate", predicate, "the model")
         return tuple(pairs)
+
+    # --- tools ---
+
+    def several(self, option: str, given: object) -> list[object]:
+        """Return what was given in a list."""
+        if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+            self.refuse(f"{option} takes a list, not {given!r}")
+        return list(cast("Iterable[object]", given))
+
+    def calls_tools(self, approve: object, timeout: object) -> None:
+        """Check how tools are called."""
+        if approve is not None and (not callable(approve) or isinstance(approve, type)):
+            self.refuse(f"approve takes a function, not {approve!r}")
+        if timeout is not None:
+            self.trying(seconds, timeout, "timeout")
+
+    def distinct(self, items: tuple[N, ...]) -> tuple[N, ...]:
+        """Return tools or servers of which no two have the same name."""
+        names: set[str] = set()
+        for item in items:
+            if item.name in names:
+                self.refuse(f"two are called {item.name!r}; give one of them another name=")
+            names.add(item.name)
+        return items
 
     # --- functions ---
 

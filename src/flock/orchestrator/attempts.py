@@ -100,14 +100,14 @@ class Attempts:
 
     async def run_agent_task(self, job: Job) -> None:
         """Carry out one attempt, from its first hook to its commit; never raises."""
+        if job.ending is not None:  # before it began: that is no attempt
+            await self._interrupted(job)
+            return
         job.attempt += 1
         agent = job.lane.agent
         is_heard = self._events.is_heard
         started = self._now() if is_heard else 0.0
         try:
-            if job.ending is not None:
-                await self._interrupted(job)
-                return
             ctx = job.context = context_of(job, agent.identity, self._clock, self._host)
             inside.enter(self._orchestrator, "an agent", job)
             if agent.timeout is not None or job.depth > self._max_depth or self._ledger.counts_runs:
@@ -279,8 +279,7 @@ class Attempts:
         self._rest(job)
         policy = job.lane.agent.retry
         again = False
-        is_final = isinstance(error, LoopLimitExceeded | ComponentFailed | BudgetExceeded)
-        if not (self.is_stopped or is_final):
+        if not (self.is_stopped or _is_final(error)):
             try:
                 again = policy.again(job.attempt, error)
             except Exception:
@@ -422,3 +421,11 @@ class Attempts:
                 tuple(artifact.id for artifact in job.artifacts),
             )
         )
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether another attempt would fail in the same way; of a group, whether each would."""
+    if isinstance(error, ExceptionGroup):
+        group = cast("ExceptionGroup[Exception]", error)
+        return all(map(_is_final, group.exceptions))
+    return isinstance(error, LoopLimitExceeded | ComponentFailed | BudgetExceeded)

@@ -14,6 +14,7 @@ from flock.core.artifacts import EXTERNAL, Artifact, Publishable
 from flock.core.builder import AgentBuilder, settle
 from flock.core.context import ContextProvider
 from flock.core.lifecycle import Engine
+from flock.core.semantic import Embedder
 from flock.core.spans import Span, seconds
 from flock.core.usage import Budget, Spent
 from flock.core.visibility import Visibility
@@ -26,6 +27,7 @@ from flock.errors import (
     NotIdle,
     NotYetAvailable,
     PublishError,
+    StoreError,
 )
 from flock.orchestrator import inside
 from flock.orchestrator.calls import Calls
@@ -63,6 +65,8 @@ class Flock:
             beside the agents' own unless said.
         max_pending: How much work may be open before publishing from outside waits.
         context_provider: Chooses the history that agents get.
+        embedder: Compares texts for `semantic_match=`; unless said a small English model in the
+            process, of the extra `semantic`. It is yours to close.
         clock: The board's time; the system's unless said.
         no_output: Whether the board keeps quiet on the console.
 
@@ -80,6 +84,7 @@ class Flock:
         max_concurrency: int | None = None,
         max_pending: int | None = None,
         context_provider: ContextProvider | None = None,
+        embedder: Embedder | None = None,
         clock: Clock | None = None,
         no_output: bool = False,
     ) -> None:
@@ -96,6 +101,7 @@ class Flock:
             (store, "store", "a store object", hasattr(store, "commit") or isinstance(store, str)),
             (clock, "clock", "a Clock", hasattr(clock, "call_at")),
             (context_provider, "context_provider", "an async callable", callable(context_provider)),
+            (embedder, "embedder", "an Embedder", callable(getattr(embedder, "embed", None))),
         ):
             if given is not None and (isinstance(given, type) or not is_right):
                 msg = f"{what} takes {kind}, not {given!r}"
@@ -121,6 +127,7 @@ class Flock:
             context_provider=context_provider or default_provider,
             max_depth=max_agent_iterations,
             max_concurrency=max_concurrency,
+            embedder=embedder,
         )
         self._opening = Opening(self._parts, self._agents, self._settle, self, name)
         self._calls = Calls(self._parts, self)
@@ -154,7 +161,7 @@ class Flock:
             raise DeclarationError(msg)
         agent = self._agents[name] = Agent(name, self._make_engine)
         self._unsettle()
-        return AgentBuilder(agent, self._unsettle)
+        return AgentBuilder(agent, self._unsettle, self._parts.workbench)
 
     @property
     def agents(self) -> list[Agent]:
@@ -261,7 +268,9 @@ class Flock:
                 if isinstance(engine, DSPyEngine):
                     engine.bind(agent, self.model, self._parts.models)
         self._parts.ledger.settle(self._agents.values())
-        self._publisher.matcher = Matcher(self._agents.values())
+        matcher = Matcher(self._agents.values())
+        self._parts.embeddings.declare(matcher.semantic)
+        self._publisher.matcher = matcher
 
     def _make_engine(self, agent: Agent) -> Engine:
         if agent.function is not None:
@@ -324,6 +333,11 @@ class Flock:
         self._idle.reserved += 1
         try:
             await self._publisher.commit(stored, deliver=schedule_immediately)
+        except StoreError:
+            known = await self.store.get(obj.id) if isinstance(obj, Artifact) else None
+            if known is None:
+                raise
+            return known  # it was published a second time while a hook or the embedder worked
         finally:
             self._idle.reserved -= 1
         return stored[0]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
 from flock.clock import Clock
 from flock.core.usage import Budget, Charge, Spent, Usage
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 _Scope: TypeAlias = tuple[str | None, str | None]
 """A workflow and an agent; None for all of them."""
+
+_ROUNDING: Final = 1e-9
+"""US dollars by which sums may be off: three times 0.1 is more than 0.3 to a computer."""
 
 
 class Ledger:
@@ -58,8 +62,9 @@ class Ledger:
 
     def forget(self, workflow: str) -> None:
         """Let go of the accounts of a workflow that is idle."""
-        for scope in [scope for scope in self._accounts if scope[0] == workflow]:
-            del self._accounts[scope]
+        for agent, budget in self._budgets:
+            if budget.per == "workflow":
+                self._accounts.pop((workflow, agent), None)
 
     async def begin(self, run: Run) -> None:
         """Count a run that begins.
@@ -72,10 +77,18 @@ class Ledger:
         bounds = [bound async for bound in self._bounds(run)]
         for bound in bounds:
             bound.check_runs()
-        for account in _accounts(bounds):
+        accounts = _accounts(bounds)
+        for account in accounts:
             account.runs += 1
         run.has_begun = True
-        await self._write(Charge(run.key, run.correlation_id, run.agent, None))
+        commit = self._commit(Charge(run.key, run.correlation_id, run.agent, None))
+        try:
+            await self._store.commit(commit)
+        finally:
+            if not commit.is_done:  # it has not begun
+                run.has_begun = False
+                for account in accounts:
+                    account.runs -= 1
 
     async def reserve(
         self, run: Run, model: str, tokens: int, usd: float | None
@@ -94,17 +107,28 @@ class Ledger:
         return _Reservation(bounds, tokens, usd or 0.0)
 
     async def charge(self, run: Run, model: str, usage: Usage) -> None:
-        """Write down what a model call took."""
-        bounds = [bound async for bound in self._bounds(run)]
-        for account in _accounts(bounds):
-            account.tokens += usage.tokens
-            account.usd += usage.usd or 0.0
+        """Write down what a model call took, also when the run is cancelled meanwhile."""
         run.usage = _added(run.usage, model, usage)
         self._idle.usage = _added(self._idle.usage, model, usage)
-        await self._write(Charge(run.key, run.correlation_id, run.agent, model, usage))
+        commit = self._commit(Charge(run.key, run.correlation_id, run.agent, model, usage))
+        accounts: list[_Account] = []
+        try:
+            accounts = _accounts([bound async for bound in self._bounds(run)])
+            await self._store.commit(commit)
+        except asyncio.CancelledError:
+            if not commit.is_done:
+                await self._store.commit(commit)
+            raise
+        finally:
+            # only now: until it was written, what was set aside for the call stood for it
+            for account in accounts:
+                account.tokens += usage.tokens
+                account.usd += usage.usd or 0.0
+            if not self._idle.open_in(run.correlation_id):  # it came after the run
+                self.forget(run.correlation_id)
 
-    async def _write(self, charge: Charge) -> None:
-        await self._store.commit(Commit(at=self._clock.time(), charges=(charge,)))
+    def _commit(self, charge: Charge) -> Commit:
+        return Commit(at=self._clock.time(), charges=(charge,))
 
     async def _bounds(self, run: Run) -> AsyncIterator[_Bound]:
         for agent, budget in self._budgets:
@@ -176,7 +200,7 @@ class _Bound:
             return
         if usd is None:
             self._refuse(f"the price of {model!r} is not known, so that it cannot be kept", "usd")
-        elif usd > usd_left or usd_left <= 0:
+        elif usd > usd_left + _ROUNDING or usd_left <= _ROUNDING:
             self._refuse(
                 f"of ${self._budget.usd:,.4f} ${self.account.usd:,.4f} are spent and "
                 f"${self.account.reserved_usd:,.4f} set aside for calls that go on, and this call "

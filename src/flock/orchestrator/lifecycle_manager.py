@@ -118,6 +118,7 @@ class LifecycleManager:
         self._correlation_cleanup_task: asyncio.Task[None] | None = None
         self._timer_task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._services: set[asyncio.Task[None]] = set()
         self._context = Context()
         self.batches = Deadlines()
         self.windows = Deadlines()
@@ -153,6 +154,13 @@ class LifecycleManager:
         task.add_done_callback(self._ended)
         return task
 
+    def serve(self, work: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
+        """Run a service in a task that lasts until shutdown: nothing waits for its end."""
+        task = self._start(work, what)
+        self._services.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
     def spawned(self) -> list[asyncio.Task[None]]:
         """Return the tasks that were spawned and go on, but for the caller's own."""
         current = asyncio.current_task()
@@ -168,7 +176,7 @@ class LifecycleManager:
         self._batch_timeout_task = await _stop(self._batch_timeout_task)
         self._correlation_cleanup_task = await _stop(self._correlation_cleanup_task)
         self._timer_task = await _stop(self._timer_task)
-        for task in list(self._tasks):
+        for task in [*self._tasks, *self._services]:
             await _stop(task)
         self.forget()
 
@@ -178,15 +186,17 @@ class LifecycleManager:
         self._correlation_cleanup_task = None
         self._timer_task = None
         self._tasks.clear()
+        self._services.clear()
         for deadlines in (self.batches, self.windows, self.timers):
             deadlines.clear()
 
     def _start(self, work: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
-        loop = asyncio.get_running_loop()
-        return loop.create_task(work, name=f"flock {what}", context=self._context.copy())
+        create_task = asyncio.get_running_loop().create_task  # a factory may take no context
+        return self._context.copy().run(create_task, work, name=f"flock {what}")
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._services.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("Background task failed: %s", task.get_name(), exc_info=error)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flock.core.delivery import Delivery
 from flock.core.failure import failure_of
+from flock.core.semantic import Scores, SemanticMatch, meets
 from flock.core.visibility import PUBLIC
 
 if TYPE_CHECKING:
@@ -27,14 +28,39 @@ class _Route(NamedTuple):
     entry: TypeEntry
 
 
+class Candidate(NamedTuple):
+    """A subscription that an artifact satisfies but for what its text is about.
+
+    Attributes:
+        artifact: What is about to be committed.
+        route: Where it would go.
+        opens_at: From when the agent may use it, in seconds since the epoch.
+    """
+
+    artifact: Artifact
+    route: _Route
+    opens_at: float
+
+    @property
+    def criteria(self) -> tuple[SemanticMatch, ...]:
+        """What its text must be about; nothing for most."""
+        return self.route.subscription.semantic
+
+
 class Matcher:
     """Finds the subscriptions of an artifact through an index by type.
 
     Built anew when a declaration changes; matching starts no task and does no I/O.
+
+    Attributes:
+        semantic: The subscriptions by meaning, on which `match` cannot decide: for their
+            types it takes `sift`, then scores, then `decide`.
     """
 
     def __init__(self, agents: Iterable[Agent]) -> None:
         self._routes: dict[str, list[_Route]] = {}
+        self.semantic: list[Subscription] = []
+        self._semantic_types: set[str] = set()
         for agent in agents:
             for subscription in agent.subscriptions:
                 if subscription.mode == "direct":
@@ -47,6 +73,13 @@ class Matcher:
                 for entry in {entry.name: entry for entry in subscription.types}.values():
                     route = _Route(subscription, agent, subscription.is_gated, has_filters, entry)
                     self._routes.setdefault(entry.name, []).append(route)
+                if subscription.semantic:
+                    self.semantic.append(subscription)
+                    self._semantic_types.update(subscription.counts)
+
+    def is_semantic(self, artifact: Artifact) -> bool:
+        """Whether a subscription to the artifact's type asks what it is about."""
+        return artifact.entry.name in self._semantic_types
 
     def match(self, artifact: Artifact, found: list[Delivery], without: str | None) -> None:
         """Add a delivery to `found` for each subscription that the artifact satisfies.
@@ -75,6 +108,49 @@ class Matcher:
             found.append(Delivery(artifact, subscription, opens_at))
             if not is_gated:
                 served = agent
+
+    def sift(self, artifact: Artifact, without: str | None) -> list[Candidate]:
+        """Return the subscriptions that an artifact satisfies, but for what it is about.
+
+        Each predicate is asked once. An agent's ungated subscriptions after one that is
+        certain are left out.
+
+        Args:
+            artifact: What is about to be committed.
+            without: An agent that is not to be started by it.
+        """
+        sifted: list[Candidate] = []
+        served: Agent | None = None
+        for route in self._routes[artifact.entry.name]:
+            subscription, agent, is_gated, has_filters, entry = route
+            if (not is_gated and agent is served) or agent.name == without:
+                continue
+            opens_at = _opens_at(artifact, agent)
+            if opens_at is None or (has_filters and not _passes(artifact, subscription, entry)):
+                continue
+            sifted.append(Candidate(artifact, route, opens_at))
+            if not (is_gated or subscription.semantic):
+                served = agent
+        return sifted
+
+    @staticmethod
+    def decide(sifted: Iterable[Candidate], scores: Scores, found: list[Delivery]) -> None:
+        """Add the deliveries that `match` would have added, had it known the scores.
+
+        Args:
+            sifted: What `sift` returned for one artifact.
+            scores: How near its text comes to every criterion of them.
+            found: Where the deliveries go.
+        """
+        served: Agent | None = None
+        for artifact, route, opens_at in sifted:
+            if not route.is_gated and route.agent is served:
+                continue
+            if not meets(route.subscription.semantic, scores):
+                continue
+            found.append(Delivery(artifact, route.subscription, opens_at))
+            if not route.is_gated:
+                served = route.agent
 
 
 def _opens_at(artifact: Artifact, agent: Agent) -> float | None:

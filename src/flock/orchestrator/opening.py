@@ -137,7 +137,10 @@ class Opening:
         steps.push_async_callback(self._parts.store.close)
         steps.callback(self._parts.threads.close)
         steps.push_async_callback(self._parts.models.aclose)
+        steps.push_async_callback(self._parts.embeddings.close)
         steps.push_async_callback(self._parts.lifecycle.shutdown)
+        steps.callback(self._parts.embeddings.stop)
+        steps.push_async_callback(self._parts.workbench.close)
 
     def _give_up_idle(self) -> None:
         """Let nobody take it for idle when what is left of its work is cancelled."""
@@ -154,12 +157,14 @@ class Opening:
         """Forget what an event loop that ended without a shutdown left behind."""
         parts = self._parts
         parts.lifecycle.forget()
+        parts.workbench.forget()
         parts.router.clear()
         parts.signal.clear()
         parts.idle.clear(parts.clock.time())
         parts.ledger.clear()
         parts.events.bind(loop)
         parts.threads.open()
+        parts.embeddings.open()
 
     async def _start(self) -> None:
         parts = self._parts

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from flock.components.board import Board
     from flock.core.delivery import Delivery, Run
     from flock.orchestrator.component_runner import ComponentRunner
-    from flock.orchestrator.matcher import Matcher
+    from flock.orchestrator.embeddings import Embeddings
+    from flock.orchestrator.matcher import Candidate, Matcher
     from flock.store.protocol import DeadLetter
 
 
@@ -53,6 +54,7 @@ class Publisher:
         events: EventBus,
         orchestrator: Board,
         matcher: Matcher,
+        embeddings: Embeddings,
     ) -> None:
         self._store = store
         self._now = clock.time
@@ -60,6 +62,7 @@ class Publisher:
         self._events = events
         self._orchestrator = orchestrator
         self.matcher = matcher
+        self._embeddings = embeddings
 
     # --- object -> artifact --------------------------------------------------------------
 
@@ -166,7 +169,8 @@ class Publisher:
             on_stored: Called when it is stored, before anything is routed.
 
         Raises:
-            PublishError: A component refused an artifact; nothing was stored.
+            PublishError: A component refused an artifact, or the embedder failed; nothing was
+                stored.
             StoreError: The store could not do it; nothing was stored.
         """
         starting = artifacts
@@ -174,9 +178,12 @@ class Publisher:
             starting = await self._accept(artifacts)
         opened: list[Delivery] = []
         if deliver:
-            match = self.matcher.match
-            for artifact in starting:
-                match(artifact, opened, without)
+            matcher = self.matcher
+            if matcher.semantic:
+                await self._weigh(matcher, starting, opened, without)
+            else:
+                for artifact in starting:
+                    matcher.match(artifact, opened, without)
         commit = Commit(artifacts, opened, closed, run, self._now(), buried)
         try:
             await self._store.commit(commit)
@@ -190,6 +197,42 @@ class Publisher:
                     self._tell_published(artifacts)
                 if opened:
                     self.route(opened)
+
+    async def _weigh(
+        self,
+        matcher: Matcher,
+        artifacts: Sequence[Artifact],
+        opened: list[Delivery],
+        without: str | None,
+    ) -> None:
+        """Find who is to get artifacts, where some ask what they are about.
+
+        The embedder is asked only about artifacts that satisfy all else, for all of them at once.
+
+        Raises:
+            PublishError: The embedder failed, or the board was closed meanwhile.
+        """
+        found: list[list[Delivery]] = []
+        sifted: list[list[Candidate]] = []
+        undecided: list[list[Delivery]] = []
+        for artifact in artifacts:
+            deliveries: list[Delivery] = []
+            found.append(deliveries)
+            if not matcher.is_semantic(artifact):
+                matcher.match(artifact, deliveries, without)
+                continue
+            candidates = matcher.sift(artifact, without)
+            if any(candidate.criteria for candidate in candidates):
+                sifted.append(candidates)
+                undecided.append(deliveries)
+            else:
+                matcher.decide(candidates, {}, deliveries)
+        if sifted:
+            scores = await self._embeddings.scores(sifted)
+            for candidates, known, deliveries in zip(sifted, scores, undecided, strict=True):
+                matcher.decide(candidates, known, deliveries)
+        for deliveries in found:
+            opened.extend(deliveries)
 
     def _tell_published(self, artifacts: Sequence[Artifact]) -> None:
         for artifact in artifacts:

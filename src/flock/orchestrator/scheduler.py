@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextvars import Context as Variables
 from functools import partial
+from sys import getrefcount
 from types import coroutine
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,8 +36,6 @@ _CANCELLATIONS: Final = 3
 """How often a task that ignores its cancellation is cancelled before it is left behind."""
 _TURN: Final = 0.001
 """Seconds of real time after which short runs in a row let the event loop have a turn."""
-_AT_LEAST: Final = 16
-"""How many runs in a row there may be before anybody looks at the time."""
 _PATIENCE: Final = 1.0
 """Seconds of real time that a cancelled task may take to end."""
 
@@ -72,6 +71,7 @@ class Scheduler:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._has_task_factory = False
         self._no_variables = Variables()
+        self._held: list[Job] = []
         attempts.end = self.end
         attempts.enqueue = self.enqueue
         attempts.jobs = self._jobs
@@ -86,6 +86,7 @@ class Scheduler:
         self._is_looking = False
         self._run_keys = itertools.count(_random.getrandbits(127))
         self._offers.clear()
+        self._held.clear()
         self._jobs.clear()
         for lane in self._lanes.values():
             lane.slots.clear()
@@ -101,7 +102,8 @@ class Scheduler:
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + grace
-        while (left := end - loop.time()) > 0:
+        # where the event loop ends, nothing goes on
+        while (left := end - loop.time()) > 0 and not self._attempts.is_torn_down():
             if self._is_looking:
                 await asyncio.sleep(0)
                 continue
@@ -122,14 +124,19 @@ class Scheduler:
             _, pending = await asyncio.wait(tasks, timeout=_PATIENCE)
             for task in pending:
                 task.cancel()
-        else:
-            left = sorted(job.agent for job in self._jobs if job.task is not None)
-            logger.error("Runs that ignore their cancellation were left behind: %s", left)
+        left: list[str] = []
+        for job in list(self._jobs):
+            if job.task is not None and job.task.done():  # cancelled before its first step
+                self._attempts.leave(job)
+            elif job.task is not None:
+                left.append(job.agent)
+        if left:
+            logger.error("Runs that ignore their cancellation were left behind: %s", sorted(left))
 
     def _tasks(self) -> list[asyncio.Task[None]]:
         current = asyncio.current_task()
-        tasks = (job.task for job in self._jobs)
-        return [task for task in tasks if task is not None and task is not current]
+        tasks = {job.task for job in self._jobs if job.task is not None}
+        return [task for task in tasks if not task.done() and task is not current]
 
     # --- queueing ---
 
@@ -203,7 +210,10 @@ class Scheduler:
             job.parent_keys = ()
         self._idle.begin(job.correlation_id)
         self._jobs[job] = None
-        self.enqueue(job)
+        if self._is_stopped:  # the board was closed while the inputs were being stored
+            self.end(job, "shutdown")
+        else:
+            self.enqueue(job)
         return job
 
     def require_going(self, agent: Agent) -> None:
@@ -389,8 +399,8 @@ class Scheduler:
 
     def _task(self, work: Coroutine[Any, Any, None], variables: Variables) -> asyncio.Task[None]:
         assert self._loop is not None
-        if self._has_task_factory:
-            return self._loop.create_task(work, context=variables)
+        if self._has_task_factory:  # it may take no context of its own
+            return variables.copy().run(self._loop.create_task, _a_step_later(work))
         # what `create_task` does then, without its detours
         return asyncio.Task(work, loop=self._loop, context=variables)
 
@@ -401,31 +411,44 @@ class Scheduler:
 
         A task costs as much as all else that a short run needs. A run that never waits leaves
         its task to the next one: it never gave the event loop a turn, so nobody can know the
-        task by now. Each run has its own context variables all the same.
+        task by now, unless the run itself handed it out. Each run has its own context variables
+        all the same.
         """
         task = asyncio.current_task()
         assert task is not None
         assert self._loop is not None
         end = self._loop.time() + _TURN
-        done = 0
+        known_by = getrefcount(task) - 1  # but for the run, which forgets it when it ends
         self._is_looking = True
         while job is not None:
             job.task = task
             if await self._run_here(job):
                 return
-            job = self._following(job)
-            done += 1
-            if task.cancelling() or (not done % _AT_LEAST and self._loop.time() > end):
+            before, job = job, self._following(job)
+            # a run that ended may have been waited for, or have left a cancellation that did not
+            # reach it, or its task with somebody who cancels it later: not for the next one
+            if (
+                before.ending is not None
+                or task.cancelling()
+                or getrefcount(task) > known_by
+                or self._loop.time() > end
+            ):
                 break
+        self._let_go()
         if job is None:
             self._is_looking = False
         else:
             job.task = self._task(self._run_in_a_row(job), self._no_variables)
 
     def _following(self, job: Job) -> Job | None:
-        """Return the run that goes on where one ended, in its slots where it can."""
+        """Return the run that goes on where one ended, in its slots where it can.
+
+        Where several lanes have runs that are ready, one that ended holds its slots until no
+        more can start, as if they all went on at once. Otherwise an agent whose runs never
+        wait would never have used up its slots, and no other agent would get its turn.
+        """
         offers = self._offers
-        if len(offers) == 1 and not self._is_stopped:
+        if len(offers) == 1 and not self._held and not self._is_stopped:
             lane = offers[0][2]
             slots = lane.slots
             is_mine = lane is job.lane and lane.offered is not None
@@ -434,8 +457,18 @@ class Scheduler:
                 if following.state == "queued":
                     following.state = "running"
                     return following
-        self._free(job)
-        return self._next()
+        self._held.append(job)
+        following = self._next()
+        if following is None:
+            self._let_go()
+            following = self._next()
+        return following
+
+    def _let_go(self) -> None:
+        """Give back the slots that runs in a row held on to."""
+        held = self._held
+        while held:
+            self._free(held.pop())
 
     @coroutine
     def _run_here(self, job: Job) -> Generator[Any, Any, bool]:
@@ -451,9 +484,11 @@ class Scheduler:
             return False
         except BaseException:
             self._is_looking = False
+            self._let_go()
             self._free(job)
             raise
         lane.waits = True
+        self._let_go()
         self._is_looking = False
         if self._offers:
             self._pump()
@@ -484,9 +519,22 @@ def _rest_of(
             thrown = None  # its traceback knows this frame: no reference cycle keeps both
 
 
+async def _a_step_later(work: Coroutine[Any, Any, None]) -> None:
+    """Begin in the next turn of the event loop, also where tasks are started eagerly.
+
+    Whoever makes a task for a run has to know it before the run begins.
+    """
+    try:
+        await asyncio.sleep(0)
+    except BaseException:
+        work.close()
+        raise
+    await work
+
+
 def _variables_of(job: Job) -> Variables:
     """Return the context variables for an attempt; what one sets, the next does not see."""
-    return job.variables.copy() if job.attempt else job.variables
+    return job.variables.copy()
 
 
 UNLIMITED: Final = 1 << 62

@@ -12,6 +12,7 @@ from flock.engines.threads import ThreadPool
 from flock.orchestrator import inside
 from flock.orchestrator.attempts import Attempts
 from flock.orchestrator.component_runner import ComponentRunner
+from flock.orchestrator.embeddings import Embeddings
 from flock.orchestrator.events import BoardIdle, EventBus, WorkflowIdle
 from flock.orchestrator.gathering import Gathering
 from flock.orchestrator.history import load_history
@@ -23,12 +24,14 @@ from flock.orchestrator.outcomes import Outcomes
 from flock.orchestrator.publisher import Publisher
 from flock.orchestrator.router import Router
 from flock.orchestrator.scheduler import Scheduler
+from flock.tools.workbench import Workbench
 
 if TYPE_CHECKING:
     from flock.components.board import Board
     from flock.core.agent import Agent
     from flock.core.artifacts import Artifact
     from flock.core.context import ContextProvider
+    from flock.core.semantic import Embedder
     from flock.orchestrator.job import Job
     from flock.store.protocol import BlackboardStore
 
@@ -44,8 +47,10 @@ class Parts:
         events: What happened.
         components: Users' hooks around the board.
         lifecycle: Background tasks and deadlines.
+        workbench: Agents' tools, and the connections to MCP servers.
         idle: What is open.
         signal: Who waits for the board to become idle.
+        embeddings: What texts are about.
         ledger: What runs spend, and budgets.
         publisher: Objects to artifacts, artifacts to commits.
         router: Deliveries to gates and runs.
@@ -64,16 +69,19 @@ class Parts:
         context_provider: ContextProvider,
         max_depth: int,
         max_concurrency: int | None,
+        embedder: Embedder | None,
     ) -> None:
         self._orchestrator = orchestrator
         self._context_provider = context_provider
         self.store = store
         self.clock = clock
         self.threads = ThreadPool()
+        self.threads.close()  # it keeps none until the board opens: a tool may be called before
         self.models = ModelShelf()
         self.events = EventBus()
         self.components = ComponentRunner()
         self.lifecycle = LifecycleManager(clock)
+        self.workbench = Workbench(self.threads, clock, self.lifecycle.serve)
         self.idle = Idle(self._on_zero, self._on_workflow_zero)
         self.signal = IdleSignal(
             self.idle,
@@ -83,9 +91,16 @@ class Parts:
             self.lifecycle.spawn,
             self._announce_idle,
         )
+        self.embeddings = Embeddings(embedder, self.lifecycle.spawn, clock.working)
         self.ledger = Ledger(store, clock, self.idle)
         self.publisher = Publisher(
-            store, clock, self.components, self.events, orchestrator, Matcher(())
+            store,
+            clock,
+            self.components,
+            self.events,
+            orchestrator,
+            Matcher(()),
+            self.embeddings,
         )
         self.outcomes = Outcomes(
             store,

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from flock.testing.clock import ManualClock
+from flock.testing.recording import Cassette, NotRecorded, RecordedEngine, RecordedModel
 from flock.testing.scripted import ScriptedEngine
 
-__all__ = ["ManualClock", "ScriptedEngine"]
+__all__ = [
+    "Cassette",
+    "ManualClock",
+    "NotRecorded",
+    "RecordedEngine",
+    "RecordedModel",
+    "ScriptedEngine",
+]

@@ -13,36 +13,15 @@ from flock.core.usage import Usage
 from flock.core.visibility import AgentIdentity
 from flock.errors import EngineError
 from flock.testing import ManualClock
-from tests.unit.support import A, B, C, artifact
+from tests.unit.support import A, B, C, Host, artifact
 
 
 def run_over(*models: BaseModel) -> Run:
     return Run(0xABC, "amy", None, (), [artifact(m, workflow="w") for m in models])
 
 
-class Board:
-    """In place of a board: keeps what a run tells."""
-
-    is_heard = True
-
-    def __init__(self) -> None:
-        self.emitted: list[object] = []
-        self.charged: list[tuple[str, Usage]] = []
-
-    def emit(self, run: Run, delta: object) -> None:
-        del run
-        self.emitted.append(delta)
-
-    async def reserve(self, run: Run, model: str, tokens: int, usd: float | None) -> None:
-        del run, model, tokens, usd
-
-    async def charge(self, run: Run, model: str, usage: Usage) -> None:
-        del run
-        self.charged.append((model, usage))
-
-
-def context_of(run: Run, board: Board | None = None) -> Context:
-    return module.context_of(run, AgentIdentity("amy"), ManualClock(), board or Board())
+def context_of(run: Run, board: Host | None = None) -> Context:
+    return module.context_of(run, AgentIdentity("amy"), ManualClock(), board or Host())
 
 
 # --- inputs -----------------------------------------------------------------------------------
@@ -129,7 +108,7 @@ def test_the_run_id_stays_over_attempts_and_the_task_id_changes() -> None:
 
 
 def test_emitting_tells_observers_what_was_emitted() -> None:
-    board = Board()
+    board = Host()
     ctx = context_of(run_over(A()), board)
     ctx.emit("token")
     ctx.emit(0.5)
@@ -146,7 +125,7 @@ async def test_without_a_board_nobody_hears_and_nothing_is_charged_to_anyone() -
 
 
 async def test_what_a_call_took_is_charged_to_the_board() -> None:
-    board = Board()
+    board = Host()
     await context_of(run_over(A()), board).charge("m", Usage(1, 2, 3))
     assert board.charged == [("m", Usage(1, 2, 3))]
 

@@ -314,3 +314,22 @@ async def test_tasks_see_the_context_variables_the_board_was_opened_with(
     await manager.spawn(look(), "look")
     assert seen == ["at opening", "at opening"]
     await manager.shutdown()
+
+
+async def test_a_service_is_waited_for_by_nobody_and_ends_with_the_others() -> None:
+    manager = LifecycleManager()
+    await manager.start()
+    ended: list[str] = []
+
+    async def service() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("ended")
+
+    task = manager.serve(service(), "a service")
+    await turns()
+    assert manager.spawned() == []
+    await manager.shutdown()
+    assert task.cancelled()
+    assert ended == ["ended"]

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from flock.core.agent import Agent
 from flock.core.artifacts import Artifact
 from flock.core.delivery import Delivery
+from flock.core.semantic import SemanticMatch
 from flock.core.subscription import BatchSpec, Subscription
 from flock.core.types import registry
 from flock.core.visibility import (
@@ -213,3 +214,102 @@ def test_what_opens_later_is_delivered_with_the_time_it_opens() -> None:
 def test_a_type_that_nobody_consumes_is_delivered_to_nobody() -> None:
     assert matched([agent("amy", subscription(A))], artifact(B())) == []
     assert matched([], artifact(B())) == []
+
+
+# --- subscriptions by meaning ---
+
+ABOUT_X = SemanticMatch("x", 0.5)
+ABOUT_Y = SemanticMatch("y", 0.5)
+
+
+def decided(
+    agents: Iterable[Agent],
+    made: Artifact,
+    scores: dict[SemanticMatch, float],
+    without: str | None = None,
+) -> list[tuple[str, int]]:
+    matcher = Matcher(agents)
+    found: list[Delivery] = []
+    matcher.decide(matcher.sift(made, without), scores, found)
+    return [(delivery.agent, delivery.index) for delivery in found]
+
+
+def test_only_types_of_subscriptions_by_meaning_are_semantic() -> None:
+    about = subscription(A, semantic=(ABOUT_X,))
+    matcher = Matcher([agent("a", about), agent("b", subscription(B))])
+    assert matcher.semantic == [about]
+    assert matcher.is_semantic(artifact(A()))
+    assert not matcher.is_semantic(artifact(B()))
+
+
+def test_a_subscription_that_no_event_starts_asks_nothing() -> None:
+    matcher = Matcher([agent("a", subscription(A, semantic=(ABOUT_X,), mode="direct"))])
+    assert matcher.semantic == []
+    assert not matcher.is_semantic(artifact(A()))
+
+
+def test_a_score_decides_at_its_threshold() -> None:
+    agents = [agent("a", subscription(A, semantic=(ABOUT_X,)))]
+    assert decided(agents, artifact(A()), {ABOUT_X: 0.5}) == [("a", 0)]
+    assert decided(agents, artifact(A()), {ABOUT_X: 0.499999}) == []
+    assert decided(agents, artifact(A()), {ABOUT_X: -1.0}) == []
+
+
+def test_what_fails_anything_else_is_never_a_candidate() -> None:
+    options: list[dict[str, Any]] = [
+        {"tags": frozenset({"other"})},
+        {"from_agents": frozenset({"somebody"})},
+        {"each": (answering(False),)},
+    ]
+    for each in options:
+        matcher = Matcher([agent("a", subscription(A, semantic=(ABOUT_X,), **each))])
+        assert matcher.sift(artifact(A()), None) == []
+    matcher = Matcher([agent("a", subscription(A, semantic=(ABOUT_X,)))])
+    hidden = artifact(A(), visibility=PrivateVisibility(agents={"b"}))
+    assert matcher.sift(hidden, None) == []
+    assert matcher.sift(artifact(A(), produced_by="a"), None) == []
+    assert matcher.sift(artifact(A()), "a") == []
+    assert len(matcher.sift(artifact(A()), None)) == 1
+
+
+def test_the_first_ungated_subscription_that_is_met_gets_it_alone() -> None:
+    agents = [
+        agent(
+            "a",
+            subscription(A, semantic=(ABOUT_X,)),
+            subscription(A, semantic=(ABOUT_Y,)),
+            subscription(A),
+            subscription(A, B, semantic=(ABOUT_Y,)),
+        )
+    ]
+    made = artifact(A())
+    assert decided(agents, made, {ABOUT_X: 1.0, ABOUT_Y: 1.0}) == [("a", 0), ("a", 3)]
+    assert decided(agents, made, {ABOUT_X: 0.0, ABOUT_Y: 1.0}) == [("a", 1), ("a", 3)]
+    assert decided(agents, made, {ABOUT_X: 1.0, ABOUT_Y: 0.0}) == [("a", 0)]
+    assert decided(agents, made, {ABOUT_X: 0.0, ABOUT_Y: 0.0}) == [("a", 2)]
+
+
+def test_what_comes_after_a_certain_match_is_not_asked_about() -> None:
+    matcher = Matcher([agent("a", subscription(A), subscription(A, semantic=(ABOUT_X,)))])
+    assert [c.criteria for c in matcher.sift(artifact(A()), None)] == [()]
+
+
+def test_a_predicate_is_asked_once() -> None:
+    asked: list[A] = []
+
+    def note(a: A) -> bool:
+        asked.append(a)
+        return True
+
+    agents = [agent("a", subscription(A, semantic=(ABOUT_X,), each=(note,)))]
+    assert decided(agents, artifact(A()), {ABOUT_X: 1.0}) == [("a", 0)]
+    assert len(asked) == 1
+
+
+def test_a_delivery_opens_when_its_artifact_does() -> None:
+    later = AfterVisibility(ttl=timedelta(hours=1))
+    matcher = Matcher([agent("a", subscription(A, semantic=(ABOUT_X,)))])
+    found: list[Delivery] = []
+    sifted = matcher.sift(artifact(A(), visibility=later, created=T0), None)
+    matcher.decide(sifted, {ABOUT_X: 1.0}, found)
+    assert [delivery.opens_at for delivery in found] == [T0 + 3600]

@@ -17,13 +17,16 @@ from rich.console import Console
 import flock
 from flock.cli.demo.collector import EXCLUDED
 from flock.cli.demo.progress import Tally, choose_display
-from flock.cli.demo.report import Statistics, counted, write_markdown
-from flock.cli.demo.session import Outcome, run_review
+from flock.cli.demo.readiness import ModelNotReady, make_ready
+from flock.cli.demo.report import counted, write_markdown
+from flock.cli.demo.session import Outcome, Session
 from flock.cli.demo.table import print_summary
 from flock.cli.demo.types import Report, SourceTree
+from flock.errors import DeclarationError
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 SHOWN_FAILURES = 10
+MODEL = "local/qwen2.5-coder-1.5b"
 PYTHON = (".py", ".pyw", ".pyi")
 
 
@@ -51,6 +54,17 @@ def demo(
     max_files: Annotated[
         int | None, typer.Option(min=1, help="Review no more files than this.", metavar="N")
     ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="The model that explains the worst findings and writes the verdict: "
+            "`local/smollm2-135m`, `openai/gpt-4.1`, `test`, ...",
+            metavar="MODEL",
+        ),
+    ] = MODEL,
+    no_model: Annotated[
+        bool, typer.Option("--no-model", help="Ask no model: a report without a verdict.")
+    ] = False,
     progress: Annotated[bool, typer.Option(help="Show the progress.")] = True,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as JSON instead of tables.")
@@ -60,44 +74,88 @@ def demo(
 
     Three reviewers read every file in parallel: one measures complexity, one looks for
     security problems, one checks the documentation. Their findings, with file and line,
-    come as tables and as a report in Markdown.
+    come as tables and as a report in Markdown. Then a language model explains the worst of
+    them and writes the verdict; without one, the report comes without.
 
-    Exits with 0 when all went well, whatever was found; 1 when a run failed; 2 when PATH
-    or an option is of no use.
+    Exits with 0 when all went well, whatever was found and whether or not the model answered;
+    1 when a review failed; 2 when PATH or an option is of no use.
     """
     problems = Console(stderr=True)
     root = path if path is not None else _own_source()
     if complaint := _complaint(root, output):
         _say(problems, complaint)
         raise typer.Exit(MISUSED)
+    thinker = None if no_model else _ready(model, problems, wanted=progress)
     tree = SourceTree(root=str(root), exclude=tuple(exclude or ()), max_files=max_files)
     tally = Tally()
-    display = choose_display(tally, problems, wanted=progress)
+    session = Session(tree, thinker, tally, choose_display(tally, problems, wanted=progress))
     try:
         with _quiet_parser():
-            outcome = asyncio.run(run_review(tree, tally, display))
+            asyncio.run(session.run())
     except KeyboardInterrupt:
-        _say(problems, f"Interrupted: {tally.sentence()}. No report was written.")
-        raise typer.Exit(INTERRUPTED) from None
+        if session.outcome is None:
+            _say(problems, f"Interrupted: {tally.sentence()}. No report was written.")
+            raise typer.Exit(INTERRUPTED) from None
+    outcome = session.outcome
+    assert outcome is not None
     if outcome.report is None and not outcome.failures:
         _say(problems, f"There is no Python file to review in {str(root)!r}.")
         hint = "Never looked into: " + ", ".join((*EXCLUDED, *tree.exclude))
         _say(problems, f"{hint}, virtual environments.")
         raise typer.Exit(MISUSED)
-    is_written = True
-    if outcome.report is not None:
-        is_written = _write(outcome.report, outcome.statistics, root, output, problems)
-        if as_json:
-            about = {"tree": root.resolve().name, **outcome.statistics._asdict()}
-            about |= outcome.report.model_dump(mode="json")
-            typer.echo(json.dumps(about, indent=2))
-        else:
-            _present(outcome.report, outcome.statistics, root, output if is_written else None)
+    is_written = outcome.report is None or _deliver(
+        outcome.report, outcome, root, output, problems, as_json=as_json
+    )
+    for part in outcome.thoughts.missing if outcome.thoughts is not None else ():
+        _say(problems, f"The report lacks {part}")
     if outcome.failures:
         _report_failures(outcome, problems)
-        raise typer.Exit(FAILED)
-    if not is_written:
-        raise typer.Exit(MISUSED)
+    raise typer.Exit(_code(outcome, is_written=is_written))
+
+
+def _code(outcome: Outcome, *, is_written: bool) -> int:
+    if outcome.is_interrupted:
+        return INTERRUPTED
+    if outcome.failures:
+        return FAILED
+    return 0 if is_written else MISUSED
+
+
+def _deliver(
+    report: Report,
+    outcome: Outcome,
+    root: Path,
+    output: Path,
+    problems: Console,
+    *,
+    as_json: bool,
+) -> bool:
+    """Write the report and show it; return whether it could be written."""
+    is_written = _write(report, outcome, root, output, problems)
+    if as_json:
+        typer.echo(json.dumps(_as_data(report, outcome, root), indent=2))
+    else:
+        _present(report, outcome, root, output if is_written else None)
+    return is_written
+
+
+def _ready(model: str, problems: Console, *, wanted: bool) -> str | None:
+    """Return the model if it can be asked, or say why it cannot."""
+    try:
+        make_ready(model, problems, shows_progress=wanted)
+    except ModelNotReady as error:
+        _say(problems, f"Goes on without a verdict: {error}")
+        return None
+    except DeclarationError as error:
+        _say(problems, f"--model {model!r}: {error}")
+        raise typer.Exit(MISUSED) from None
+    except KeyboardInterrupt:
+        _say(
+            problems,
+            "Interrupted; what has been pulled is kept. `flock demo --no-model` needs none of it.",
+        )
+        raise typer.Exit(INTERRUPTED) from None
+    return model
 
 
 def _complaint(root: Path, output: Path) -> str:
@@ -137,10 +195,8 @@ def _quiet_parser() -> Generator[None]:
         yield
 
 
-def _write(
-    report: Report, statistics: Statistics, root: Path, output: Path, problems: Console
-) -> bool:
-    text = write_markdown(report, root.resolve().name, statistics)
+def _write(report: Report, outcome: Outcome, root: Path, output: Path, problems: Console) -> bool:
+    text = write_markdown(report, root.resolve().name, outcome.statistics, outcome.thoughts)
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -149,15 +205,24 @@ def _write(
     return True
 
 
-def _present(report: Report, statistics: Statistics, root: Path, output: Path | None) -> None:
+def _as_data(report: Report, outcome: Outcome, root: Path) -> dict[str, object]:
+    about = {"tree": root.resolve().name, **outcome.statistics._asdict()}
+    if outcome.thoughts is not None:
+        about["model"] = outcome.thoughts.as_data()
+    return about | report.model_dump(mode="json")
+
+
+def _present(report: Report, outcome: Outcome, root: Path, output: Path | None) -> None:
     console = Console()
     base = root if root.is_dir() else root.parent
     if console.is_terminal:
         console.print()  # below the bars
-    print_summary(report, console, lambda path: str(base / path))
-    runs = f"{statistics.runs:,} runs in {statistics.seconds:.1f} s"
-    where = "" if output is None else f" The whole report: {output}"
-    _say(console, f"\n{runs}.{where}")
+    thoughts, statistics = outcome.thoughts, outcome.statistics
+    print_summary(report, console, lambda path: str(base / path), thoughts)
+    parts = [f"{statistics.runs:,} runs in {statistics.seconds:.1f} s."]
+    parts.append("" if thoughts is None else thoughts.sentence())
+    parts.append("" if output is None else f"The whole report: {output}")
+    _say(console, "\n" + " ".join(filter(None, parts)))
 
 
 def _own_source() -> Path:

@@ -10,6 +10,7 @@ from flock.cli.demo.complexity import review_complexity
 from flock.cli.demo.documentation import review_documentation
 from flock.cli.demo.editing import bring_together, write_chapter, write_report
 from flock.cli.demo.security import review_security
+from flock.cli.demo.thinking import add_thinkers
 from flock.cli.demo.types import (
     Chapter,
     ComplexityReview,
@@ -20,7 +21,7 @@ from flock.cli.demo.types import (
 )
 
 
-def review_board() -> Flock:
+def review_board(model: str | None = None) -> Flock:
     """Declare who takes part. What is not declared here, the functions' annotations say."""
     flock = Flock(name="review", max_concurrency=8)  # in all: they compute, on one interpreter
 
@@ -45,6 +46,8 @@ def review_board() -> Flock:
     # One gathers the chapters until it is told that no more will come, and writes the report.
     every_chapter = BatchSpec(size=1_000_000)
     flock.agent("author").consumes(Chapter, batch=every_chapter).calls(write_report)
+    if model is not None:  # then some think: they explain the worst findings, and judge the report
+        add_thinkers(flock, model)
     return flock
 
 

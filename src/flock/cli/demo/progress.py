@@ -25,6 +25,8 @@ from flock import (
     RunSucceeded,
 )
 from flock.cli.demo.report import counted
+from flock.cli.demo.thinking import THINKERS
+from flock.cli.demo.writing import Writing
 
 REVIEWERS = ("complexity", "security", "documentation")
 STAGES = (*REVIEWERS, "binder")
@@ -44,6 +46,9 @@ class Tally:
         self.now: dict[str, str] = {}
         """What is being reviewed: run id to path."""
         self.missed = 0
+        self.writing = Writing()
+        """What a model writes of the report."""
+        self._failed_runs = 0
         self._paths: dict[UUID, str] = {}
 
     @property
@@ -51,8 +56,14 @@ class Tally:
         """Files that a reviewer can read, as far as is known."""
         return self.found - self.unreadable
 
+    @property
+    def runs(self) -> int:
+        """Runs that have ended."""
+        return self.done.total() + self._failed_runs
+
     def count(self, event: Event) -> None:
         """Take one event in."""
+        self.writing.count(event)
         match event:
             case ArtifactPublished(artifact=artifact) if artifact.produced_by == "collector":
                 if artifact.type.endswith("SourceFile"):
@@ -66,9 +77,12 @@ class Tally:
             case RunSucceeded(agent=agent, run_id=run):
                 self.now.pop(run, None)
                 self.done[agent] += 1
-            case RunFailed(run_id=run) | RunCancelled(run_id=run):
+            case RunFailed(run_id=run):
                 self.now.pop(run, None)
-            case DeadLettered():
+                self._failed_runs += 1
+            case RunCancelled(run_id=run):
+                self.now.pop(run, None)
+            case DeadLettered(agent=agent) if agent not in THINKERS:
                 self.failed += 1
             case EventsMissed(count=count):
                 self.missed += count
@@ -112,6 +126,7 @@ class Bars(Progress):
 
     def __init__(self, tally: Tally, console: Console) -> None:
         self._tally = tally
+        self._terminal = console
         super().__init__(
             TextColumn("[bold]{task.description:<13}"),
             BarColumn(),
@@ -133,9 +148,11 @@ class Bars(Progress):
         super().stop()
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """Draw the bars and the line below."""
+        """Draw the bars, the line below, and what is being written."""
         yield self.make_tasks_table(self.tasks)
         yield Text(self._line(), style="dim", no_wrap=True, overflow="ellipsis")
+        for line in self._tally.writing.lines(self._terminal.width):
+            yield Text(line, style="cyan", no_wrap=True, overflow="ellipsis")
 
     def _line(self) -> str:
         tally = self._tally
@@ -145,27 +162,47 @@ class Bars(Progress):
 
 
 class Lines:
-    """A line every two seconds, for logs and pipes."""
+    """A line every two seconds, and one for each text that is done: for logs and pipes."""
 
     def __init__(self, tally: Tally, console: Console) -> None:
         self._tally = tally
         self._console = console
         self._last: datetime | None = None
+        self._is_reviewed = False
+        self._told = 0
 
     def __enter__(self) -> Lines:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._tally.found:
-            self._console.print(f"{self._tally.sentence()}.", highlight=False)
+        self._tell()
+        self._close()
 
     def show(self, at: datetime) -> None:
-        """Print a line if the last one is old enough."""
-        if self._last is None:
+        """Print what is new, or a line on how far it is if the last one is old enough."""
+        if self._tally.writing.has_begun:
+            self._close()
+            self._tell()
+        elif self._last is None:
             self._last = at
         elif at - self._last >= EVERY:
             self._last = at
-            self._console.print(f"{self._tally.sentence()} ...", highlight=False)
+            self._say(f"{self._tally.sentence()} ...")
+
+    def _close(self) -> None:
+        """Say that the review is done, before a model has its word."""
+        if self._tally.found and not self._is_reviewed:
+            self._is_reviewed = True
+            self._say(f"{self._tally.sentence()}.")
+
+    def _tell(self) -> None:
+        sentences = self._tally.writing.sentences
+        for sentence in sentences[self._told :]:
+            self._say(sentence)
+        self._told = len(sentences)
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class Silence:

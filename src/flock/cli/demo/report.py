@@ -1,13 +1,20 @@
-"""The report as Markdown: the same text for the same tree, but for the statistics' last line."""
+"""The report as Markdown.
+
+It is the same text for the same tree, but for the statistics' last line and what a model says:
+the verdict above all and the explanations below their findings, which stand in lines of their own.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from flock.cli.demo.types import Finding, Metrics, Report, ReviewedFile, Severity
+
+if TYPE_CHECKING:
+    from flock.cli.demo.thoughts import Thoughts
 
 BAR = r"\|"
 WORST = 20
@@ -25,18 +32,21 @@ class Statistics(NamedTuple):
     """Files without a report, because a reviewer failed on them."""
 
 
-def write_markdown(report: Report, title: str, statistics: Statistics) -> str:
+def write_markdown(
+    report: Report, title: str, statistics: Statistics, thoughts: Thoughts | None = None
+) -> str:
     """Write the whole report."""
     folders = groupby(_by_folder(report.files), key=_folder)
     return "\n".join(
         [
             f"# Review of {_plain(title)}",
             "",
+            *_verdict(thoughts),
             summary_line(report),
             "",
             *_summary(report),
             *_unreviewed(statistics.unreviewed),
-            *_first_things(report),
+            *_first_things(report, thoughts),
             *_worst_files(report),
             *(line for folder, files in folders for line in _section(folder, list(files))),
             "---",
@@ -94,11 +104,30 @@ def _unreviewed(paths: tuple[str, ...]) -> Iterator[str]:
         yield ""
 
 
-def _first_things(report: Report) -> Iterator[str]:
+def _verdict(thoughts: Thoughts | None) -> Iterator[str]:
+    if thoughts is not None and thoughts.verdict is not None:
+        yield "## Verdict"
+        yield ""
+        yield _plain(thoughts.verdict.summary)
+        yield ""
+        yield f"**First step:** {_plain(thoughts.verdict.first_step)}"
+        yield ""
+        yield (
+            f"*Written by {_code(thoughts.model)}, like the explanations below. A model can be "
+            "wrong; all else is measured.*"
+        )
+        yield ""
+
+
+def _first_things(report: Report, thoughts: Thoughts | None) -> Iterator[str]:
     if report.first:
         yield "## To look at first"
         yield ""
-        yield from map(_line, report.first)
+        for finding in report.first:
+            yield _line(finding)
+            if thoughts is not None and (explanation := thoughts.on(finding)) is not None:
+                yield f"  - *Why:* {_plain(explanation.problem)}"
+                yield f"  - *Fix:* {_plain(explanation.fix)}"
         yield ""
 
 

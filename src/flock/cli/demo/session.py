@@ -6,50 +6,99 @@ import asyncio
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
-from flock import DeadLetter, Flock, IdleReport
+from flock import DeadLetter, Flock
 from flock.cli.demo.pipeline import review, review_board
 from flock.cli.demo.progress import Display, Tally, follow
 from flock.cli.demo.report import Statistics
+from flock.cli.demo.thinking import THINKERS
+from flock.cli.demo.thoughts import Thoughts, thoughts_on
 from flock.cli.demo.types import Report, ReviewedFile, SourceFile, SourceTree
 
 
 class Outcome(NamedTuple):
-    """What came of a review. Without a single file to review there is no report."""
+    """What came of a review.
+
+    Attributes:
+        report: The report; None without a single file to review.
+        statistics: What the board did.
+        failures: Reviews that failed.
+        thoughts: What a model said; None if none was asked.
+        is_interrupted: Whether it was cancelled while the model was at work.
+    """
 
     report: Report | None
     statistics: Statistics
     failures: list[DeadLetter]
+    thoughts: Thoughts | None = None
+    is_interrupted: bool = False
 
 
-async def run_review(
-    tree: SourceTree, tally: Tally, display: AbstractContextManager[Display]
-) -> Outcome:
-    """Review a tree on a board of its own and show the progress meanwhile.
+class Session:
+    """A review on a board of its own.
 
-    When it is cancelled, nothing more is started and nobody waits for what is running.
+    Args:
+        tree: What to review.
+        model: The model that reads the report, ready to be asked; None for none.
+        tally: Counts what is done.
+        display: Shows it meanwhile.
+
+    Attributes:
+        outcome: What came of it. After a cancellation there is one if the report was written.
     """
-    async with asyncio.TaskGroup() as tasks, review_board() as flock:
-        tasks.create_task(follow(flock.events(), tally, display))
-        try:
-            idle = await review(flock, tree)
-        except asyncio.CancelledError:
-            await flock.shutdown(grace=0)
-            raise
-        return await _outcome(flock, idle)
 
+    def __init__(
+        self,
+        tree: SourceTree,
+        model: str | None,
+        tally: Tally,
+        display: AbstractContextManager[Display],
+    ) -> None:
+        self.outcome: Outcome | None = None
+        self._tree = tree
+        self._model = model
+        self._tally = tally
+        self._display = display
 
-async def _outcome(flock: Flock, idle: tuple[IdleReport, ...]) -> Outcome:
-    failures = await flock.dead_letters()
-    unreviewed: set[str] = set()
-    if failures:
-        found = await flock.store.get_by_type(SourceFile)
-        done = await flock.store.get_by_type(ReviewedFile)
-        unreviewed = {file.path for file in found} - {file.path for file in done}
-    statistics = Statistics(
-        runs=sum(each.runs for each in idle),
-        failed=sum(each.failed for each in idle),
-        seconds=sum(each.elapsed for each in idle),
-        unreviewed=tuple(sorted(unreviewed)),
-    )
-    reports = await flock.store.get_by_type(Report)
-    return Outcome(reports[0] if reports else None, statistics, failures)
+    async def run(self) -> Outcome:
+        """Review the tree.
+
+        When it is cancelled, nothing more is started and nobody waits for what is running; a
+        report that lies on the board already is kept with what was thought of it so far.
+        """
+        async with asyncio.TaskGroup() as tasks, review_board(self._model) as flock:
+            tasks.create_task(follow(flock.events(), self._tally, self._display))
+            start = flock.clock.time()
+            try:
+                idle = await review(flock, self._tree)
+            except asyncio.CancelledError:
+                self._tally.writing.stop()
+                await flock.shutdown(grace=0)
+                seconds = flock.clock.time() - start
+                outcome = await self._gather(flock, self._tally.runs, seconds, is_interrupted=True)
+                self.outcome = outcome if outcome.report is not None else None
+                raise
+            runs, seconds = sum(each.runs for each in idle), sum(each.elapsed for each in idle)
+            self.outcome = await self._gather(flock, runs, seconds)
+            return self.outcome
+
+    async def _gather(
+        self, flock: Flock, runs: int, seconds: float, *, is_interrupted: bool = False
+    ) -> Outcome:
+        store, model = flock.store, self._model
+        letters = await store.dead_letters()
+        failures = [letter for letter in letters if letter.agent not in THINKERS]
+        unreviewed: set[str] = set()
+        if failures:
+            found = await store.get_by_type(SourceFile)
+            done = await store.get_by_type(ReviewedFile)
+            unreviewed = {file.path for file in found} - {file.path for file in done}
+        reports = await store.get_by_type(Report)
+        return Outcome(
+            report=reports[0] if reports else None,
+            statistics=Statistics(runs, len(letters), seconds, tuple(sorted(unreviewed))),
+            failures=failures,
+            thoughts=await thoughts_on(flock, model, is_interrupted=is_interrupted)
+            if model is not None
+            else None,
+            is_interrupted=is_interrupted,
+        )

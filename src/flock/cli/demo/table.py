@@ -9,10 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from flock.cli.demo.report import counts_by_reviewer, facts, summary_line
+from flock.cli.demo.thoughts import Thoughts
 from flock.cli.demo.types import Report, Severity
 
 WORST = 10
 FIRST = 10
+INDENT = "    "
 STYLES = {
     Severity.HIGH: "bold red",
     Severity.MEDIUM: "yellow",
@@ -21,14 +23,26 @@ STYLES = {
 }
 
 
-def print_summary(report: Report, console: Console, shown: Callable[[str], str]) -> None:
-    """Print the counts, the worst files and what to look at first.
+def print_summary(
+    report: Report,
+    console: Console,
+    shown: Callable[[str], str],
+    thoughts: Thoughts | None = None,
+) -> None:
+    """Print the verdict, the counts, the worst files and what to look at first.
 
     Args:
         report: The review.
         console: Where to.
         shown: Writes a path so that the reader's terminal can open it.
+        thoughts: What a model said of it.
     """
+    if thoughts is not None and thoughts.verdict is not None:
+        verdict = thoughts.verdict
+        console.print(Text("Verdict", style="italic"), Text(f"(by {thoughts.model})", style="dim"))
+        console.print(Text(verdict.summary))
+        console.print(Text.assemble(("First step: ", "bold"), verdict.first_step))
+        console.print()
     console.print(Text(summary_line(report), style="bold"))
     if report.findings:
         console.print()
@@ -41,11 +55,19 @@ def print_summary(report: Report, console: Console, shown: Callable[[str], str])
         for finding in first[:FIRST]:
             place = Text(f"{shown(finding.path)}:{finding.line}", style="bold")
             console.print(Text.assemble(place, " ", finding.message), soft_wrap=True)
+            if thoughts is not None and (explanation := thoughts.on(finding)) is not None:
+                for head, text in (("Why: ", explanation.problem), ("Fix: ", explanation.fix)):
+                    _print_indented(Text.assemble((head, "dim"), text), console)
         if (more := len(first) - FIRST) > 0:
             console.print(Text(f"... and {more:,} more of {first[0].severity} severity", "dim"))
     console.print()
     for name, value in facts(report.metrics):
         console.print(Text.assemble((f"{name}: ", "dim"), value))
+
+
+def _print_indented(text: Text, console: Console) -> None:
+    for line in text.wrap(console, max(console.width - len(INDENT), 20)):
+        console.print(Text.assemble(INDENT, line), soft_wrap=True)
 
 
 def _counts(report: Report) -> Table:

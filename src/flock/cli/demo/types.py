@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
+from itertools import pairwise
+from typing import Annotated
 
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel, Field
+
+_SHORTEST = 10
+
+
+def _clean(text: str) -> str:
+    """Drop what a model wrote because it found no end.
+
+    That is a sentence that it has written before, and one that it had no room to finish, if
+    there is another.
+    """
+    ends = [0, *(found.end() for found in re.finditer(r"[.!?](?=\s|$)", text))]
+    sentences = [text[start:end].strip() for start, end in pairwise(ends)]
+    kept = " ".join(dict.fromkeys(sentences)) or text.strip()
+    if kept.partition(" ")[0].isalpha():  # else it begins with code
+        kept = kept[:1].upper() + kept[1:]
+    return kept if _SHORTEST <= len(kept) <= len(text) else text  # within the bounds of before
+
+
+Prose = Annotated[str, Field(min_length=_SHORTEST), AfterValidator(_clean)]
+"""What a model writes: sentences."""
 
 
 class Severity(StrEnum):
@@ -158,3 +181,57 @@ class Report(BaseModel):
             severity in {None, finding.severity} and reviewer in {None, finding.reviewer}
             for finding in self.findings
         )
+
+
+class Overview(BaseModel):
+    """A finished review of a Python source tree, in sentences that are all true."""
+
+    facts: list[str] = Field(description="how much was reviewed, and how much was found")
+    worst: str = Field(description="the worst finding: where it is, and what was found")
+    remedy: str = Field(description="what helps against the worst finding")
+
+
+class Concern(BaseModel):
+    """One of the worst findings of a review, with the code that it is about."""
+
+    path: str
+    line: int
+    severity: Severity
+    rule: str
+    message: str = Field(description="what was found")
+    danger: str = Field(description="what may happen because of it")
+    remedy: str = Field(description="what helps")
+    code: str = Field(description="the code from a little before that line on")
+
+    def is_about(self, finding: Finding) -> bool:
+        """Whether it was made of that finding."""
+        mine = (self.path, self.line, self.rule, self.message)
+        return mine == (finding.path, finding.line, finding.rule, finding.message)
+
+
+class Explanation(BaseModel):
+    """What a finding means for whoever maintains the code."""
+
+    problem: Prose = Field(
+        max_length=400,
+        description="the danger: what may happen because of it",
+    )
+    fix: Prose = Field(
+        max_length=400,
+        description="which argument, call or part of this code to change, and into what",
+    )
+
+
+class Verdict(BaseModel):
+    """What somebody who has a minute should know of a review."""
+
+    summary: Prose = Field(
+        max_length=450,
+        description="the facts that matter, in two or three sentences: findings by severity, and "
+        "which kind is most frequent",
+    )
+    first_step: Prose = Field(
+        max_length=300,
+        description="the remedy of the worst finding as an order, as in: In FILE, change FUNCTION "
+        "so that ...",
+    )

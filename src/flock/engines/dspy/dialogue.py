@@ -12,6 +12,7 @@ from flock.engines.dspy.allowance import reserve
 from flock.engines.dspy.partial import PartialAnswer
 from flock.engines.dspy.patience import Patience
 from flock.engines.dspy.task import BadAnswer
+from flock.engines.media import PromptMedia
 from flock.errors import EngineError, ModelRefused
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from flock.core.artifacts import Artifact
     from flock.core.context import Context
     from flock.engines.dspy.signature import Form
-    from flock.engines.dspy.tool_calls import ToolBox
+    from flock.engines.dspy.tool_calls import ToolTalk
 
 MAX_RETURNED: Final = 20_000
 """How many characters of a bad answer the model is shown again."""
@@ -59,7 +60,7 @@ class Dialogue:
     form: Form
     agent: str
     ctx: Context
-    tools: ToolBox
+    tools: ToolTalk
     repairs: int
     patience: Patience
     temperature: float | None = None
@@ -85,7 +86,7 @@ class Dialogue:
             self._check_refusal(answer)
             wanted = self.tools.wanted(answer)
             if wanted and self.tools.is_open:
-                results = await self.tools.call(wanted, self.ctx)
+                results = await self.tools.box.answer(wanted, self.ctx)
                 messages.extend(self.tools.told(answer, wanted, results))
                 continue
             try:
@@ -108,11 +109,15 @@ class Dialogue:
         # While tools are offered natively the schema is left to the prompt: many servers take
         # only one of the two, and with a schema some never call a tool.
         keeps = self.model.keeps_schema and not (tools.is_open and tools.is_native)
-        messages = form.messages(artifacts, history, keeps_schema=keeps)
+        media = PromptMedia(
+            agent=self.agent, model=self.model.name, takes_images=self.model.takes_images
+        )
+        messages = form.messages(artifacts, history, keeps_schema=keeps, media=media)
+        first = messages[0]
         if tools.is_open and not tools.is_native:
-            messages.insert(1, {"role": "system", "content": tools.described()})
-            first = messages[0]
-            first["content"] = f"{first['content']}\n\n{messages.pop(1)['content']}"
+            first["content"] = f"{first['content']}\n\n{tools.described()}"
+        if tools.box.resources:
+            messages.insert(-1, {"role": "user", "content": tools.documents()})
         return messages
 
     def _request(self, messages: Sequence[Mapping[str, Any]]) -> ChatRequest:
@@ -120,7 +125,7 @@ class Dialogue:
         offered: Sequence[Mapping[str, Any]] = ()
         if self.tools.is_open:
             if self.tools.is_native:
-                offered, schema = self.tools.declared(), None
+                offered, schema = self.tools.box.specs, None
             elif schema is not None:
                 schema = self.tools.joined(schema)
         return ChatRequest(

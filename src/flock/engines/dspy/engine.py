@@ -62,6 +62,9 @@ class DSPyEngine(EngineComponent):
         api_base: Address of an OpenAI-compatible server.
         api_key: The key, if it is not in the environment.
         enable_context: Whether the model is given the history of the workflow.
+        spotlight: Whether the inputs stand between delimiters that no text can hold, and the
+            model is told not to follow what stands there: for untrusted texts. It takes about
+            a hundred tokens.
         patience: How often a model is asked that is busy or cannot be reached.
         tuned: A prompt that `flock tune` made, or the path of its file, which is read when the
             board opens.
@@ -89,6 +92,7 @@ class DSPyEngine(EngineComponent):
         api_base: str | None = None,
         api_key: SecretStr | str | None = None,
         enable_context: bool = False,
+        spotlight: bool = False,
         patience: Patience | None = None,
         tuned: TunedPrompt | str | os.PathLike[str] | None = None,
     ) -> None:
@@ -116,6 +120,7 @@ class DSPyEngine(EngineComponent):
         self.cache = cache
         self.repairs = repairs
         self.enable_context = enable_context
+        self.spotlight = spotlight
         self._adapter = adapter
         self._api_base = api_base
         self._api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
@@ -187,7 +192,7 @@ class DSPyEngine(EngineComponent):
         # Nobody who declares functions alone has to wait for these to be imported.
         from flock.engines.dspy.dialogue import Dialogue
         from flock.engines.dspy.patience import Patience
-        from flock.engines.dspy.tool_calls import ToolBox
+        from flock.engines.dspy.tool_calls import ToolTalk
 
         model = self._model_of(chosen, shelf)
         if self._patience is None:
@@ -197,7 +202,7 @@ class DSPyEngine(EngineComponent):
             form=self._form(agent, ctx, inputs, output_group),
             agent=agent.name,
             ctx=ctx,
-            tools=ToolBox.of(agent, is_native=model.calls_tools),
+            tools=await ToolTalk.of(agent, ctx, model),
             repairs=self.repairs,
             patience=self._patience,
             temperature=self.temperature,
@@ -299,9 +304,23 @@ class DSPyEngine(EngineComponent):
                 reads_history=self.enable_context,
                 instructions=words,
             )
-            form = Form(task, self._adapter, () if tuned is None else tuned.examples)
+            self._check_outputs(agent, group)
+            examples = () if tuned is None else tuned.examples
+            form = Form(task, self._adapter, examples, spotlight=self.spotlight)
             forms[key] = (group, form)
         return form
+
+    @staticmethod
+    def _check_outputs(agent: Agent, group: OutputGroup) -> None:
+        from flock.engines.media import images_asked
+
+        for spec in group.outputs:
+            if places := images_asked(spec.model):
+                msg = (
+                    f"agent {agent.name!r} publishes {spec.entry.name!r}, whose {places[0]!r} is "
+                    "an image, and no language model writes one; compute it with calls(fn)"
+                )
+                raise EngineError(msg)
 
 
 def _is_model(value: object) -> bool:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import SecretStr
 
@@ -70,17 +69,14 @@ def model_for(
 
 
 def _local(name: str) -> ChatModel:
-    try:
-        module = import_module("flock.engines.local.model")
-    except ImportError as error:
-        msg = f"a model inside the process needs more: pip install 'flock[local]' ({error})"
-        raise DeclarationError(msg) from error
-    model = module.LocalModel(name)
+    from flock.engines.local.model import LocalModel
+
+    model = LocalModel(name)
     try:
         model.check()  # before anything runs; it does not load it
     except EngineError as error:
         raise DeclarationError(str(error)) from error
-    return cast("ChatModel", model)
+    return model
 
 
 class ModelShelf:

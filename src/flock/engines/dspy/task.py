@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from keyword import iskeyword
-from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, cast
 
 from pydantic import (
     BaseModel,
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from flock.core.artifacts import Artifact
     from flock.core.outputs import OutputGroup, OutputSpec
     from flock.core.types import TypeEntry
+
+Dump: TypeAlias = Callable[[BaseModel], str]
+"""Writes a model as JSON."""
 
 HISTORY: Final = "history"
 """Name of the input that holds what lay on the board before."""
@@ -88,9 +91,10 @@ class TaskInput:
     entry: TypeEntry
     is_list: bool
 
-    def text(self, artifacts: Iterable[Artifact]) -> str:
+    def text(self, artifacts: Iterable[Artifact], dump: Dump) -> str:
         """Return the value for a model to read: JSON by field names, computed fields included."""
-        values = [_dumped(a.take(self.entry)) for a in artifacts if a.entry.name == self.entry.name]
+        name = self.entry.name
+        values = [dump(a.take(self.entry)) for a in artifacts if a.entry.name == name]
         return f"[{', '.join(values)}]" if self.is_list else "".join(values[:1])
 
 
@@ -214,12 +218,16 @@ class Task:
         return schema
 
     def value_texts(
-        self, artifacts: Sequence[Artifact], history: Sequence[Artifact] = ()
+        self,
+        artifacts: Sequence[Artifact],
+        history: Sequence[Artifact] = (),
+        dump: Dump | None = None,
     ) -> dict[str, str]:
         """Return the inputs for a model to read, by name."""
-        values = {part.name: part.text(artifacts) for part in self.inputs}
+        dump = dump or dumped
+        values = {part.name: part.text(artifacts, dump) for part in self.inputs}
         if self.reads_history:
-            values[HISTORY] = f"[{', '.join(map(_remembered, history))}]"
+            values[HISTORY] = f"[{', '.join(_remembered(each, dump) for each in history)}]"
         return values
 
     def read(self, text: str) -> list[BaseModel]:
@@ -333,15 +341,16 @@ def name_of(entry: TypeEntry, taken: set[str]) -> str:
     return name
 
 
-def _dumped(model: BaseModel) -> str:
+def dumped(model: BaseModel) -> str:
+    """Return a model's JSON for a language model to read, computed fields included."""
     return model.__pydantic_serializer__.to_json(model, warnings=False).decode()
 
 
-def _remembered(artifact: Artifact) -> str:
+def _remembered(artifact: Artifact, dump: Dump) -> str:
     """Return an earlier artifact as JSON: its type, who made it, and its content."""
     entry = artifact.entry
     kind, by = to_json(entry.cls.__name__).decode(), to_json(artifact.produced_by).decode()
-    return f'{{"type": {kind}, "by": {by}, "content": {_dumped(artifact.take(entry))}}}'
+    return f'{{"type": {kind}, "by": {by}, "content": {dump(artifact.take(entry))}}}'
 
 
 def _candidates(text: str) -> list[str]:

@@ -2,21 +2,28 @@ from __future__ import annotations
 
 import io
 import random
+import re
+from dataclasses import replace
 
 from rich.console import Console
 
+from flock import Usage
 from flock.cli.demo.editing import bring_together, write_chapter, write_report
 from flock.cli.demo.report import Statistics, write_markdown
 from flock.cli.demo.table import print_summary
+from flock.cli.demo.thoughts import Thoughts
 from flock.cli.demo.types import (
     ComplexityReview,
+    Concern,
     DocumentationReview,
+    Explanation,
     Finding,
     Metrics,
     Report,
     ReviewedFile,
     SecurityReview,
     Severity,
+    Verdict,
 )
 
 STATISTICS = Statistics(runs=12, failed=0, seconds=0.5)
@@ -138,3 +145,68 @@ def test_the_tables_keep_to_the_width_of_a_narrow_terminal() -> None:
     tables, _, places = out.getvalue().partition("To look at first")
     assert max(map(len, tables.splitlines())) <= 60
     assert f"{path}:1 f() has no docstring\n" in places  # in one piece, to be clicked on
+
+
+def thoughts_on(concern: Concern, **more: object) -> Thoughts:
+    return Thoughts(
+        model="local/some_model",
+        verdict=Verdict(summary="All is *well*.", first_step="Replace eval() in a.py."),
+        explanations=[(concern, Explanation(problem="It runs any text.", fix="Parse it instead."))],
+        **more,  # pyright: ignore[reportArgumentType]
+    )
+
+
+def concern_on(found: Finding) -> Concern:
+    about = found.model_dump(include={"path", "line", "severity", "rule", "message"})
+    return Concern(**about, danger="", remedy="", code="")
+
+
+def test_what_a_model_says_stands_in_lines_of_its_own() -> None:
+    first, second = (finding("a.py", line, Severity.HIGH, "eval", "eval()") for line in (3, 4))
+    report = report_on(reviewed("a.py", first, second))
+    thoughts = thoughts_on(concern_on(second))
+    plain = write_markdown(report, "tree", STATISTICS)
+    text = write_markdown(report, "tree", STATISTICS, thoughts)
+    assert text.startswith(
+        "# Review of tree\n\n## Verdict\n\nAll is \\*well\\*.\n\n**First step:**"
+    )
+    assert (
+        "- `a.py:4` **high** eval: eval()\n  - *Why:* It runs any text.\n  - *Fix:* Parse it"
+    ) in text
+    head, verdict, rest = text.partition("## Verdict\n")
+    rest = rest[rest.index("1 file, ") :]
+    told = [line for line in rest.splitlines(keepends=True) if line.startswith("  - *")]
+    assert verdict
+    assert len(told) == 2
+    assert head + "".join(line for line in rest.splitlines(True) if line not in told) == plain
+
+
+def test_a_report_without_a_verdict_is_the_same_as_without_a_model() -> None:
+    report = report_on(reviewed("a.py", finding("a.py", 3, Severity.HIGH)))
+    nothing = Thoughts("openai/x", missing=["the verdict: no network"])
+    assert write_markdown(report, "tree", STATISTICS, nothing) == write_markdown(
+        report, "tree", STATISTICS
+    )
+
+
+def test_the_terminal_begins_with_the_verdict_and_indents_the_explanations() -> None:
+    found = finding("a.py", 3, Severity.HIGH, "eval", "eval() runs text")
+    out = io.StringIO()
+    thoughts = thoughts_on(concern_on(found))
+    report = report_on(reviewed("a.py", found))
+    print_summary(report, Console(file=out, width=24), str, thoughts)
+    text = re.sub(r" +\n", "\n", out.getvalue())
+    assert "All is *well*.\nFirst step: Replace" in text
+    assert "\n    Why: It runs any\n    text.\n    Fix: Parse it\n    instead.\n" in text
+    assert text.index("First step") < text.index("Findings")
+
+
+def test_what_the_model_took_is_said() -> None:
+    usage = Usage(calls=2, input_tokens=1000, output_tokens=234)
+    thoughts = Thoughts("openai/x", usage=usage, seconds=3.21)
+    assert thoughts.sentence() == "openai/x: 2 calls, 1,234 tokens (234 of them written) in 3.2 s."
+    paid = thoughts._replace(usage=replace(usage, usd=0.5))
+    assert paid.sentence().endswith("in 3.2 s, $0.5000.")
+    unknown = thoughts._replace(usage=replace(usage, usd=None))
+    assert unknown.sentence().endswith("in 3.2 s, at a price that is not known.")
+    assert Thoughts("openai/x").sentence() == ""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from flock import ChatAnswer, DSPyEngine, EngineError, Flock
+from flock import ChatAnswer, DSPyEngine, EngineError, Flock, ToolAnswer, ToolImage, flock_tool
 from tests.unit.engines.dspy.json_schemas import satisfies
 from tests.unit.engines.dspy.scripted_model import ScriptedModel, answer, asking
 
@@ -34,23 +34,17 @@ SCHEMA = {
 
 
 @dataclass
-class Answered:
-    text: str
-    is_error: bool = False
-
-
-@dataclass
 class FakeTool:
     """A tool of the shape that the loop asks for."""
 
     name: str = "weather"
     description: str = "Says what the weather is."
     parameters: Mapping[str, Any] = field(default_factory=lambda: SCHEMA)
-    answer: Answered = field(default_factory=lambda: Answered("sunny"))
+    answer: ToolAnswer = field(default_factory=lambda: ToolAnswer("sunny"))
     calls: list[object] = field(default_factory=list[object])
     barrier: asyncio.Barrier | None = None
 
-    async def call(self, arguments: str | Mapping[str, object], ctx: object) -> Answered:
+    async def call(self, arguments: str | Mapping[str, object], ctx: object) -> ToolAnswer:
         del ctx
         self.calls.append(arguments)
         if self.barrier is not None:
@@ -111,7 +105,7 @@ async def test_tools_of_one_answer_are_called_at_the_same_time() -> None:
 
 
 async def test_a_tool_that_failed_is_told_as_an_error() -> None:
-    tool = FakeTool(answer=Answered("no such city", is_error=True))
+    tool = FakeTool(answer=ToolAnswer("no such city", is_error=True))
     model = ScriptedModel([asking(("weather", "{}")), GOOD])
     await replied(board_of(model, tool))
     assert model.requests[1].messages[-1]["content"] == "Error: no such city"
@@ -132,7 +126,7 @@ async def test_calls_beyond_the_bound_are_not_made(*, is_native: bool) -> None:
     assert await replied(board_of(model, tool, limit=3)) == "42"
     assert len(tool.calls) == 3
     last = model.requests[-1]
-    assert "limit of 3 tool calls" in json.dumps(list(last.messages))
+    assert "all 3 calls of this run are used" in json.dumps(list(last.messages))
     assert last.tools == ()
     assert last.schema is not None
     assert "anyOf" not in last.schema
@@ -142,6 +136,43 @@ async def test_a_model_that_asks_for_tools_without_end_fails_by_name() -> None:
     model = ScriptedModel([asking(("weather", "{}"))] * 4)
     with pytest.raises(EngineError, match="no more tools may be called"):
         await replied(board_of(model, FakeTool(), limit=1))
+
+
+async def test_a_function_with_its_schema_is_a_tool() -> None:
+    asked: list[str] = []
+
+    @flock_tool
+    async def weather(city: str) -> str:
+        """Say what the weather is.
+
+        Args:
+            city: Where.
+        """
+        asked.append(city)
+        return f"sunny in {city}"
+
+    model = ScriptedModel([asking(("weather", '{"city": "Rome"}'), ("weather", "{}")), GOOD])
+    board = Flock()
+    thinker = board.agent("thinker").consumes(Question).publishes(Reply)
+    thinker.with_engines(DSPyEngine(model)).with_tools([weather])
+    assert await replied(board) == "42"
+    good, bad = model.requests[1].messages[-2:]
+    assert (asked, good["content"]) == (["Rome"], "sunny in Rome")
+    assert bad["content"].startswith("Error:")
+    assert "city" in bad["content"]
+
+
+async def test_an_image_is_shown_to_a_model_that_sees_and_told_of_to_another() -> None:
+    tool = FakeTool(answer=ToolAnswer("a map", images=(ToolImage(b"png", "image/png"),)))
+    for sees in (True, False):
+        model = ScriptedModel([asking(("weather", "{}")), GOOD])
+        model.takes_images = sees
+        await replied(board_of(model, tool))
+        last = model.requests[1].messages[-1]
+        if sees:
+            assert last["content"][1]["image_url"]["url"] == "data:image/png;base64,cG5n"
+        else:
+            assert "cannot be shown to this model" in last["content"]
 
 
 # --- through the answers ---

@@ -1,0 +1,121 @@
+"""Requests and answers as JSON that is always the same, readable, and free of credentials."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from typing import Any, Final, cast
+
+from pydantic_core import to_jsonable_python
+
+from flock.components.guards import Redactor, SecretDetector
+
+Json = dict[str, Any]
+
+Scrub = Callable[[str], str]
+"""Gets a text that is about to be stored, and returns what is stored instead."""
+
+_CREDENTIAL: Final = re.compile(
+    r"(?i)api[_-]?key|authorization|secret|password|token|credential|cookie|header"
+    r"|(?:^|[_-])(?:key|auth)$"
+)
+"""Names of options whose values are never stored."""
+
+
+LONG: Final = 2_000
+"""Characters without a space above which a text is stored as its hash: images, files."""
+
+_SHOWN: Final = 60
+_WIDE: Final = 160
+
+
+def without_secrets(text: str) -> str:
+    """Return a text with placeholders for keys, tokens and passwords; see `SecretDetector`."""
+    return Redactor([SecretDetector()]).redact(text)[0]
+
+
+def canonical(value: object, scrub: Scrub) -> Any:  # noqa: ANN401 - JSON
+    """Return a value as JSON: texts scrubbed, long ones without spaces as their hash."""
+    return _walked(to_jsonable_python(value, fallback=_name_of), scrub)
+
+
+def _name_of(value: object) -> str:
+    return type(value).__qualname__  # a repr may differ from one process to the next
+
+
+def options(values: Mapping[str, Any], scrub: Scrub) -> Json:
+    """Return a provider's options as JSON, without those that hold credentials."""
+    found: Json = canonical(_without_credentials(values), scrub)
+    return found
+
+
+def _without_credentials(value: object) -> object:
+    if isinstance(value, Mapping):
+        items = cast("Mapping[object, object]", value).items()
+        return {
+            key: "[CREDENTIAL]" if _is_credential(str(key), part) else _without_credentials(part)
+            for key, part in items
+        }
+    if isinstance(value, list | tuple):
+        return [_without_credentials(part) for part in cast("Sequence[object]", value)]
+    return value
+
+
+def _is_credential(name: str, value: object) -> bool:
+    if isinstance(value, bool | int | float) or value is None:
+        return False
+    return _CREDENTIAL.search(name) is not None
+
+
+def _walked(value: Any, scrub: Scrub) -> Any:  # noqa: ANN401
+    if isinstance(value, str):
+        return _text(value, scrub)
+    if isinstance(value, list):
+        return [_walked(part, scrub) for part in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        items = cast("dict[str, Any]", value).items()
+        return {key: _walked(part, scrub) for key, part in items}
+    return value
+
+
+def _text(text: str, scrub: Scrub) -> str:
+    if len(text) > LONG and not re.search(r"\s", text):
+        start = text[: text.find(",") + 1] if text.startswith("data:") else ""
+        return f"{start}sha256:{sha256(text.encode(errors='surrogatepass')).hexdigest()}"
+    return scrub(text)
+
+
+def dumped(value: object) -> str:
+    """Return JSON on one line, in one order of keys."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(", ", ": "))
+
+
+def key_of(kind: str, request: object) -> str:
+    """Return the key of a request: the hash of its JSON."""
+    return sha256(f"{kind} {dumped(request)}".encode(errors="surrogatepass")).hexdigest()
+
+
+def nearest(request: object, recorded: Sequence[object]) -> str:
+    """Return how the most similar recorded request differs, as lines of a diff."""
+    wanted = _lines(request)
+    best: list[str] = []
+    score = -1.0
+    for candidate in recorded[-500:]:
+        lines = _lines(candidate)
+        ratio = difflib.SequenceMatcher(None, lines, wanted, autojunk=False).ratio()
+        if ratio > score:
+            best, score = lines, ratio
+    diff = list(difflib.unified_diff(best, wanted, "recorded", "asked", lineterm="", n=1))
+    shown = [line if len(line) <= _WIDE else f"{line[: _WIDE - 3]}..." for line in diff[:_SHOWN]]
+    if len(diff) > _SHOWN:
+        shown.append(f"... and {len(diff) - _SHOWN} more lines")
+    return "\n".join(shown)
+
+
+def _lines(value: object) -> list[str]:
+    """Return JSON for people: a line for each value, and for each line of a text."""
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, indent=1)
+    return text.replace("\\n", "\n").splitlines()
