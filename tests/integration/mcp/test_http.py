@@ -1,6 +1,7 @@
 """A real MCP server over streamable HTTP on this machine."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -32,7 +33,8 @@ async def serving(*how: str, port: int = 0) -> AsyncGenerator[int]:
     try:
         yield int(await process.stdout.readline())
     finally:
-        process.send_signal(signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # the test itself may have ended it
+            process.send_signal(signal.SIGKILL)
         await process.wait()
 
 
