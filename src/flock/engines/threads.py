@@ -8,11 +8,13 @@ import contextvars
 import queue
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_Job = Callable[[], None]
+_Job = Callable[[], Callable[[], None]]
+"""Does something, and returns what tells of it."""
 
 
 class ThreadPool:
@@ -53,13 +55,16 @@ class ThreadPool:
             else:
                 future.set_exception(error)
 
-        def job() -> None:
+        def job() -> Callable[[], None]:
             result: T | None = None
             error: BaseException | None = None
             try:
                 result = context.run(fn, *args, **kwargs)
             except BaseException as raised:  # noqa: BLE001 - handed to the awaiting caller
                 error = raised
+            return partial(tell, result, error)
+
+        def tell(result: T | None, error: BaseException | None) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
                 loop.call_soon_threadsafe(deliver, result, error)
 
@@ -104,7 +109,11 @@ class _Worker:
 
     def _work(self) -> None:
         while (job := self.jobs.get()) is not None:
-            job()
+            tell = job()
             del job
-            if not self._rest(self):
+            # Before the caller goes on: whoever closes the pool then finds it here, and joins it.
+            goes_on = self._rest(self)
+            tell()
+            del tell
+            if not goes_on:
                 return
