@@ -232,7 +232,14 @@ def test_an_interrupt_ends_it_at_once_and_says_how_far_it_was(tmp_path: Path) ->
     for number in range(3000):
         (tmp_path / f"module{number}.py").write_text(BAD * 20)
     command = [sys.executable, "-m", "flock.cli", "demo", ".", "--no-model"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell that started the tests in the background has had it ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stderr is not None
     first = process.stderr.readline()
     process.send_signal(signal.SIGINT)

@@ -169,6 +169,8 @@ def test_an_interrupt_while_the_model_writes_keeps_the_report(
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"OPENAI_API_BASE": silent_server},
+        # a shell that started the tests in the background has had it ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     while "The model writes" not in (line := process.stderr.readline()):
