@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from flock.core.artifacts import Artifact
 from flock.core.roles import Role
@@ -17,48 +17,97 @@ if TYPE_CHECKING:
     from flock.core.context import Context, EvalInputs
     from flock.core.signature import FunctionSignature, Parameter
 
+_ONE_INPUT: Final = frozenset({Role.MODEL, Role.ARTIFACT, Role.ANYTHING})
+_MOST_KEPT: Final = 64
+_LONGEST_KEPT: Final = 16
 
-class _Typed(Protocol):
-    """What can be given to a parameter, as far as its type says."""
-
-    @property
-    def entry(self) -> TypeEntry: ...
-
-
-T = TypeVar("T", bound=_Typed)
+Layout: TypeAlias = tuple[TypeEntry, ...]
+"""The types of a run's inputs, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Expected:
-    """An input that is not there yet."""
+class _Share:
+    """What a parameter is given: the inputs at these places, as one value or as a list."""
 
-    entry: TypeEntry
+    parameter: Parameter
+    places: tuple[int, ...] = ()
+    is_several: bool = False
+
+    @property
+    def is_left_without(self) -> bool:
+        """Whether it asks for an input, and none is left."""
+        parameter = self.parameter
+        return not self.places and parameter.role in _ONE_INPUT and not parameter.optional
 
 
-def bind(
-    signature: FunctionSignature, inputs: EvalInputs, ctx: Context
-) -> tuple[list[Any], dict[str, Any]]:
-    """Return the arguments for one call.
+class _Plan:
+    """What each parameter is given of inputs of certain types.
 
-    Each parameter in its turn takes what it accepts of the inputs that are left, in their
-    order: a model or an artifact the first of them, a list all.
-
-    Raises:
-        EngineError: An input that a parameter asks for is not there.
+    Attributes:
+        shares: Parameter by parameter.
+        models: Where the inputs lie when all that is asked for is one model for each
+            parameter, in their order; None otherwise.
     """
-    unused = list(inputs.artifacts)
-    takes_all = _has_lone(signature)
-    args: list[Any] = []
-    kwargs: dict[str, Any] = {}
-    for parameter in signature.parameters:
-        value = _value_for(parameter, unused, inputs, ctx, takes_all=takes_all)
-        if parameter.takes_rest:
-            args.extend(cast("Iterable[object]", value))
-        elif parameter.keyword:
-            kwargs[parameter.name] = value
-        else:
-            args.append(value)
-    return args, kwargs
+
+    __slots__ = ("models", "shares")
+
+    def __init__(self, shares: Sequence[_Share]) -> None:
+        self.shares = shares
+        are_models = all(
+            len(share.places) == 1
+            and not share.is_several
+            and not share.parameter.keyword
+            and share.parameter.role is not Role.ARTIFACT
+            for share in shares
+        )
+        self.models = [share.places[0] for share in shares] if are_models else None
+
+
+class Binding:
+    """Gives a function its arguments; how is worked out once for inputs of the same types."""
+
+    __slots__ = ("_plans", "_signature")
+
+    def __init__(self, signature: FunctionSignature) -> None:
+        self._signature = signature
+        self._plans: dict[tuple[bool, Layout], _Plan] = {}
+
+    def arguments(self, inputs: EvalInputs, ctx: Context) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments for one call.
+
+        Each parameter in its turn takes what it accepts of the inputs that are left, in their
+        order: a model or an artifact the first of them, a list all.
+
+        Raises:
+            EngineError: An input that a parameter asks for is not there.
+        """
+        artifacts = inputs.artifacts
+        plan = self._plan(tuple([a.entry for a in artifacts]), is_batch=ctx.is_batch)
+        if plan.models is not None:
+            return [_instance(artifacts[place]) for place in plan.models], {}
+        args: list[Any] = []
+        kwargs: dict[str, Any] = {}
+        for share in plan.shares:
+            parameter = share.parameter
+            value = _value_of(share, inputs, ctx)
+            if parameter.takes_rest:
+                args.extend(cast("Iterable[object]", value))
+            elif parameter.keyword:
+                kwargs[parameter.name] = value
+            else:
+                args.append(value)
+        return args, kwargs
+
+    def _plan(self, layout: Layout, *, is_batch: bool) -> _Plan:
+        key = (is_batch, layout)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = _Plan(_shares(self._signature, layout, is_batch=is_batch))
+            if len(layout) <= _LONGEST_KEPT:
+                if len(self._plans) >= _MOST_KEPT:
+                    self._plans.clear()
+                self._plans[key] = plan
+        return plan
 
 
 def left_without(
@@ -66,30 +115,16 @@ def left_without(
 ) -> Parameter | None:
     """Return the first parameter for which inputs of these types leave none, if there is one.
 
-    It is `bind` before there are inputs. A parameter that gets nothing but an empty list
-    because it is annotated with one is no such parameter.
+    A parameter that gets nothing but an empty list because it is annotated with one is no such
+    parameter.
 
     Args:
         signature: How the function is called.
         types: The types of the inputs of one run, in their order.
         is_batch: Whether they are gathered in a batch.
     """
-    unused = [_Expected(entry) for entry in types]
-    takes_all = _has_lone(signature)
-    for parameter in signature.parameters:
-        match parameter.role:
-            case Role.MODELS:
-                _all(unused, parameter)
-            case Role.ANYTHING if (
-                takes_all and unused and _is_several(unused, parameter, is_batch=is_batch)
-            ):
-                unused.clear()
-            case Role.MODEL | Role.ARTIFACT | Role.ANYTHING:
-                if _next(unused, parameter) is None and not parameter.optional:
-                    return parameter
-            case Role.CONTEXT | Role.INPUTS | Role.ARTIFACTS | Role.DEFAULT:
-                pass
-    return None
+    shares = _shares(signature, tuple(types), is_batch=is_batch)
+    return next((share.parameter for share in shares if share.is_left_without), None)
 
 
 def accepts(parameter: Parameter, entry: TypeEntry) -> bool:
@@ -102,19 +137,40 @@ def accepts(parameter: Parameter, entry: TypeEntry) -> bool:
     )
 
 
-def _has_lone(signature: FunctionSignature) -> bool:
-    """Whether one parameter says nothing of what it takes: it may be given all as a list."""
-    return sum(p.role is Role.ANYTHING for p in signature.parameters) == 1
+def _shares(signature: FunctionSignature, layout: Layout, *, is_batch: bool) -> list[_Share]:
+    """Return what each parameter is given, in their order."""
+    left = [*range(len(layout))]
+    nothing_said = sum(p.role is Role.ANYTHING for p in signature.parameters) == 1
+    shares: list[_Share] = []
+    for parameter in signature.parameters:
+        places: Sequence[int] = ()
+        is_several = parameter.role in {Role.MODELS, Role.ARTIFACTS}
+        match parameter.role:
+            case Role.CONTEXT | Role.INPUTS | Role.DEFAULT:
+                pass
+            case Role.ARTIFACTS:
+                places = range(len(layout))
+            case Role.MODELS:
+                takes = {entry: accepts(parameter, entry) for entry in {layout[p] for p in left}}
+                places = [place for place in left if takes[layout[place]]]
+            case Role.ANYTHING if nothing_said and _is_list(left, parameter, is_batch=is_batch):
+                places, is_several = [*left], True
+            case Role.MODEL | Role.ARTIFACT | Role.ANYTHING:
+                places = [p for p in left if accepts(parameter, layout[p])][:1]
+        if parameter.role is not Role.ARTIFACTS:
+            taken = set(places)
+            left = [place for place in left if place not in taken]
+        shares.append(_Share(parameter, tuple(places), is_several))
+    return shares
 
 
-def _value_for(
-    parameter: Parameter,
-    unused: list[Artifact],
-    inputs: EvalInputs,
-    ctx: Context,
-    *,
-    takes_all: bool,
-) -> object:
+def _is_list(left: list[int], parameter: Parameter, *, is_batch: bool) -> bool:
+    """Whether what is left is given as a list to the parameter that says nothing of it."""
+    return (is_batch or len(left) != 1) and (bool(left) or not parameter.optional)
+
+
+def _value_of(share: _Share, inputs: EvalInputs, ctx: Context) -> object:
+    parameter, artifacts = share.parameter, inputs.artifacts
     match parameter.role:
         case Role.CONTEXT:
             return ctx
@@ -123,28 +179,20 @@ def _value_for(
         case Role.DEFAULT:
             return parameter.default
         case Role.ARTIFACTS:
-            return _several(parameter, list(inputs.artifacts))
+            return _several(parameter, [artifacts[place] for place in share.places])
         case Role.MODELS:
-            return _several(parameter, [_instance(a) for a in _all(unused, parameter)])
-        case Role.ANYTHING if takes_all and _is_several(unused, parameter, is_batch=ctx.is_batch):
-            taken = [_instance(a) for a in unused]
-            unused.clear()
-            return taken
+            return _several(parameter, [_instance(artifacts[place]) for place in share.places])
         case Role.MODEL | Role.ARTIFACT | Role.ANYTHING:
-            artifact = _next(unused, parameter)
-            if artifact is not None:
-                is_artifact = parameter.role is Role.ARTIFACT
-                return artifact if is_artifact else _instance(artifact)
+            if share.is_several:
+                return [_instance(artifacts[place]) for place in share.places]
+            if share.places:
+                artifact = artifacts[share.places[0]]
+                return artifact if parameter.role is Role.ARTIFACT else _instance(artifact)
     if parameter.optional:
         return parameter.default
-    there = ", ".join(a.type for a in inputs.artifacts) or "nothing"
+    there = ", ".join(a.type for a in artifacts) or "nothing"
     msg = f"no input is left for parameter {parameter.name!r}; the inputs are: {there}"
     raise EngineError(msg)
-
-
-def _is_several(unused: list[T], parameter: Parameter, *, is_batch: bool) -> bool:
-    """Whether what is left is given as a list to the parameter that says nothing of it."""
-    return (is_batch or len(unused) != 1) and (bool(unused) or not parameter.optional)
 
 
 def _several(parameter: Parameter, items: list[Any]) -> object:
@@ -155,24 +203,3 @@ def _several(parameter: Parameter, items: list[Any]) -> object:
 
 def _instance(artifact: Artifact) -> BaseModel:
     return artifact.take(artifact.entry)
-
-
-def _next(unused: list[T], parameter: Parameter) -> T | None:
-    for position, item in enumerate(unused):
-        if accepts(parameter, item.entry):
-            return unused.pop(position)
-    return None
-
-
-def _all(unused: list[T], parameter: Parameter) -> list[T]:
-    accepted = {
-        name: accepts(parameter, entry)
-        for name, entry in {item.entry.name: item.entry for item in unused}.items()
-    }
-    taken = [item for item in unused if accepted[item.entry.name]]
-    unused[:] = (
-        [item for item in unused if not accepted[item.entry.name]]
-        if len(taken) < len(unused)
-        else []
-    )
-    return taken

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callab
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import TYPE_CHECKING, Final, cast
 
-from flock.core.binding import bind
+from flock.core.binding import Binding
 from flock.core.signature import FunctionSignature, Role
 from flock.core.types import registry
 from flock.engines.base import EngineComponent
@@ -32,7 +32,7 @@ class FunctionEngine(EngineComponent):
     ) -> None:
         super().__init__(name=getattr(signature.function, "__name__", None))
         self.streams = signature.streams
-        self._signature = signature
+        self._binding = Binding(signature)
         self._function = signature.function
         self._threads = threads
         self._working = working
@@ -70,7 +70,7 @@ class FunctionEngine(EngineComponent):
                     with self._working():
                         answer = await self._threads.call(self._function, model)
                 return answer if type(answer) is self._plain else await self._whole(answer)
-        args, kwargs = bind(self._signature, inputs, ctx)
+        args, kwargs = self._binding.arguments(inputs, ctx)
         return await self._whole(await self._call(args, kwargs))
 
     async def stream(
@@ -78,7 +78,7 @@ class FunctionEngine(EngineComponent):
     ) -> AsyncIterator[object]:
         """Yield what the generator function yields."""
         del agent, output_group
-        args, kwargs = bind(self._signature, inputs, ctx)
+        args, kwargs = self._binding.arguments(inputs, ctx)
         async with aclosing(self._parts(await self._call(args, kwargs))) as parts:
             async for part in parts:
                 yield part

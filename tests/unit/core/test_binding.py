@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from flock.core.artifacts import Artifact
-from flock.core.binding import bind, left_without
+from flock.core.binding import Binding, left_without
 from flock.core.context import Context, EvalInputs
 from flock.core.roles import Role
 from flock.core.signature import FunctionSignature, Parameter, read_signature
@@ -50,7 +50,7 @@ def call(function: Callable[..., Any], *models: BaseModel, is_batch: bool = Fals
     """Call a function as an agent's would be, over these inputs."""
     signature = read_signature(function)
     inputs = EvalInputs([artifact(model) for model in models])
-    args, kwargs = bind(signature, inputs, Context("w", is_batch=is_batch))
+    args, kwargs = Binding(signature).arguments(inputs, Context("w", is_batch=is_batch))
     return function(*args, **kwargs)
 
 
@@ -287,9 +287,9 @@ def test_parameterised_models_are_models() -> None:
 def test_each_call_gets_instances_of_its_own() -> None:
     signature = read_signature(takes_model)
     inputs = EvalInputs([artifact(A(n=1))])
-    (first,), _ = bind(signature, inputs, Context())
+    (first,), _ = Binding(signature).arguments(inputs, Context())
     first.n = 9
-    (second,), _ = bind(signature, inputs, Context())
+    (second,), _ = Binding(signature).arguments(inputs, Context())
     assert second == A(n=1)
     assert inputs.artifacts, "binding takes nothing away"
 
@@ -430,7 +430,7 @@ def test_a_parameter_is_left_without_an_input_exactly_if_binding_says_so(
     failure = ""
     given_to: dict[str, Any] = {}
     try:
-        _, given_to = bind(signature, inputs, Context("w", is_batch=is_batch))
+        _, given_to = Binding(signature).arguments(inputs, Context("w", is_batch=is_batch))
     except EngineError as error:
         failure = str(error)
     bare = [p.name for p in parameters if p.role is Role.ANYTHING]
