@@ -127,6 +127,18 @@ class StoreLocked(StoreError):
     """Another board, in this process or another, has the store open."""
 
 
+class StoreFull(StoreError, OSError):
+    """The disk under a store, or its quota, is full. Nothing of the commit was written."""
+
+
+class StoreReadOnly(StoreError, PermissionError):
+    """A store was to be changed, and may only be read."""
+
+
+class StoreCorrupt(StoreError):
+    """What lies in a store is damaged, or is no store at all."""
+
+
 class SchemaTooNew(StoreError):
     """A store was written by a newer version of Flock."""
 

@@ -2,9 +2,12 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from flock.store.memory import InMemoryBlackboardStore
 from flock.store.protocol import BlackboardStore
+from flock.store.sqlite import SQLiteBlackboardStore
 
 Factory = Callable[[], AbstractAsyncContextManager[BlackboardStore]]
 """Opens an empty store and takes it away again, with all that it left behind."""
@@ -18,4 +21,13 @@ async def memory() -> AsyncGenerator[BlackboardStore]:
     await store.close()
 
 
-FACTORIES: dict[str, Factory] = {"memory": memory}
+@asynccontextmanager
+async def sqlite() -> AsyncGenerator[BlackboardStore]:
+    with TemporaryDirectory() as folder:
+        store = SQLiteBlackboardStore(Path(folder) / "board.db")
+        await store.open()
+        yield store
+        await store.close()
+
+
+FACTORIES: dict[str, Factory] = {"memory": memory, "sqlite": sqlite}

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from flock.clock import Clock, SystemClock
 from flock.core.artifacts import Artifact
 from flock.core.slots import Slots
+from flock.core.steps import read_step, write_step
 from flock.core.types import registry
 from flock.core.visibility import AgentIdentity
 from flock.errors import EngineError
@@ -148,6 +149,15 @@ class Host(Protocol):
         """Write down what a model call took."""
         ...
 
+    @property
+    def keeps_steps(self) -> bool:
+        """Whether what steps return has to outlive the process."""
+        ...
+
+    async def keep_step(self, run: Run, name: str, data: bytes) -> None:
+        """Have what a step returned last, as JSON."""
+        ...
+
 
 class Context:
     """What a run knows about itself.
@@ -249,7 +259,8 @@ class Context:
             What the call returned, or had returned in an earlier attempt.
 
         Raises:
-            EngineError: The step waits for itself.
+            EngineError: The step waits for itself; or, on a board that lasts, it returned
+                something that JSON cannot carry.
             Exception: Whatever `fn` raised. A step that failed is not remembered.
         """
         run = self.run
@@ -266,11 +277,17 @@ class Context:
         async with self.turns.setdefault(name, Slots(1)):
             if run.steps is not None and name in run.steps:  # by whom this one waited for
                 return run.steps[name]
-            token = _steps_around.set(within | {(run.key, name)})
-            try:
-                result = await _called(fn, args)
-            finally:
-                _steps_around.reset(token)
+            kept = None if run.kept_steps is None else run.kept_steps.get(name)
+            if kept is not None:  # an earlier process took it
+                result = cast("T", read_step(name, fn, kept))
+            else:
+                token = _steps_around.set(within | {(run.key, name)})
+                try:
+                    result = await _called(fn, args)
+                finally:
+                    _steps_around.reset(token)
+                if self.host is not None and self.host.keeps_steps and run.deliveries:
+                    await self.host.keep_step(run, name, write_step(name, fn, result))
             run.steps = {**(run.steps or {}), name: result}
         return result
 

@@ -77,6 +77,8 @@ class Run:
         is_committed: Whether its outputs and its end are on the board.
         due: When its next attempt may begin, in seconds since the epoch; 0 for at once.
         steps: What `ctx.step` remembers, by name; None before the first.
+        kept_steps: The same as a store kept it, encoded, of a run that another process began.
+        seen: The newest position on the board when its attempt was begun.
         usage: What its model calls took, of all attempts, by model; None before the first.
         has_begun: Whether it was counted by budgets that bound runs.
     """
@@ -93,8 +95,10 @@ class Run:
         "has_begun",
         "is_batch",
         "is_committed",
+        "kept_steps",
         "key",
         "parent_keys",
+        "seen",
         "steps",
         "subscription",
         "usage",
@@ -120,6 +124,8 @@ class Run:
         self.emitted = 0
         self.due = 0.0
         self.steps: dict[str, Any] | None = None
+        self.kept_steps: Mapping[str, bytes] | None = None
+        self.seen = 0
         self.usage: Mapping[str, Usage] | None = None
         self.has_begun = False
         self.use(artifacts)
@@ -128,6 +134,30 @@ class Run:
     def id(self) -> str:
         """The id in hexadecimal."""
         return f"{self.key:032x}"
+
+    def once_more(self, subscription: Subscription, deliveries: Sequence[Delivery]) -> Run:
+        """Return the same run over its inputs, before its first attempt."""
+        run = Run(
+            self.key,
+            self.agent,
+            subscription,
+            deliveries,
+            list(self.artifacts),
+            is_batch=self.is_batch,
+        )
+        run.take_over(self)
+        run.attempt, run.due = 0, 0.0
+        return run
+
+    def take_over(self, before: Run) -> None:
+        """Go on where a run of the same id was left."""
+        self.attempt = before.attempt
+        self.emitted = before.emitted
+        self.steps = before.steps
+        self.kept_steps = before.kept_steps
+        self.usage = before.usage
+        self.has_begun = before.has_begun
+        self.due = before.due
 
     def use(self, artifacts: list[Artifact]) -> None:
         """Take these artifacts as inputs, and workflow, depth and lineage from them."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from hashlib import blake2b
 from typing import Any, Final, Literal
 
 from flock.core.semantic import SemanticMatch
@@ -97,6 +98,8 @@ class Subscription:
         priority: Higher runs first when both are ready.
         counts: How many artifacts of each type name a group has.
         is_gated: Whether it gathers several artifacts before it runs.
+        salt: Tells the ids of ungated runs over one artifact apart: 60 bits of a hash, for the
+            low ones of the artifact's id.
     """
 
     agent: str
@@ -113,7 +116,10 @@ class Subscription:
     semantic: tuple[SemanticMatch, ...] = ()
     counts: dict[str, int] = field(init=False)
     is_gated: bool = field(init=False)
+    salt: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.counts = Counter(entry.name for entry in self.types)
         self.is_gated = self.batch is not None or self.join is not None or len(self.types) > 1
+        address = f"{self.index}:{self.agent}".encode(errors="surrogatepass")
+        self.salt = int.from_bytes(blake2b(address, digest_size=8).digest()) >> 4

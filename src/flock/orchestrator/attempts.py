@@ -28,6 +28,7 @@ from flock.orchestrator.events import (
 from flock.orchestrator.failures import ComponentFailed, as_run_error, naming
 from flock.orchestrator.host import RunHost
 from flock.orchestrator.job import NO_VARIABLES
+from flock.store.protocol import Commit
 
 if TYPE_CHECKING:
     from flock.components.board import Board
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from flock.orchestrator.lifecycle_manager import LifecycleManager
     from flock.orchestrator.outcomes import Outcomes
     from flock.orchestrator.publisher import Publisher
+    from flock.store.protocol import BlackboardStore
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ class Attempts:
         jobs: The runs that have not ended; the scheduler's.
         on_run_end: Called when a run ended while something waits for that; else None.
         is_stopped: Whether the board closes, so that nothing is tried again.
+        opened_at: The newest position on the board when it was opened.
     """
 
     end: Callable[[Job, Ending, Exception | None], None]
@@ -73,9 +76,12 @@ class Attempts:
         ledger: Ledger,
         load_history: Callable[[Job], Awaitable[tuple[Artifact, ...]]],
         orchestrator: Board,
+        store: BlackboardStore,
         *,
         max_depth: int,
     ) -> None:
+        self._store = store
+        self._keeps_progress = store.is_durable
         self._clock = clock
         self._now = clock.time
         self._events = events
@@ -90,8 +96,9 @@ class Attempts:
         self._max_depth = max_depth
         self.on_run_end: Callable[[], None] | None = None
         self.is_stopped = False
+        self.opened_at = 0
         self.is_torn_down = lifecycle.is_torn_down
-        self._host = RunHost(clock, events, ledger)
+        self._host = RunHost(clock, events, ledger, store)
 
     @property
     def is_attended(self) -> bool:
@@ -104,14 +111,20 @@ class Attempts:
             await self._interrupted(job)
             return
         job.attempt += 1
+        job.seen = self._store.position
         agent = job.lane.agent
         is_heard = self._events.is_heard
         started = self._now() if is_heard else 0.0
         try:
             ctx = job.context = context_of(job, agent.identity, self._clock, self._host)
             inside.enter(self._orchestrator, "an agent", job)
-            if agent.timeout is not None or job.depth > self._max_depth or self._ledger.counts_runs:
-                await self._check_limits(job, agent)
+            if (
+                agent.timeout is not None
+                or job.depth > self._max_depth
+                or self._ledger.counts_runs
+                or self._keeps_progress
+            ):
+                await self._prepare(job, agent)
             if is_heard:
                 self._tell_started(job)
             if self._components.attends_runs and not await self._attended(job, agent):
@@ -134,8 +147,23 @@ class Attempts:
 
     # --- before ---
 
-    async def _check_limits(self, job: Job, agent: Agent) -> None:
-        """Let the run time out when its time is over, and refuse it if it is too deep.
+    async def _write_down(self, job: Job) -> None:
+        """Have it last that an attempt begins.
+
+        A run's id is what keeps effects outside the board from happening twice. That of an
+        ungated run follows from its input, and nobody waits for the record; what a gate
+        gathered has to be on record before the agent sees the id. So has an attempt of a run
+        that an earlier process may have begun.
+        """
+        subscription = job.subscription
+        is_gated = subscription is not None and subscription.is_gated
+        if (is_gated and job.attempt == 1) or job.artifacts[0].seq <= self.opened_at:
+            await self._store.commit(Commit(at=self._now(), progress=(job,)))
+        else:
+            self._store.note(job)
+
+    async def _prepare(self, job: Job, agent: Agent) -> None:
+        """Let the run time out when its time is over, refuse what is too much, write it down.
 
         Raises:
             LoopLimitExceeded: It is. A handler may be told of a refusal itself.
@@ -153,6 +181,8 @@ class Attempts:
             self._check_depth(job)
         if self._ledger.counts_runs:
             await self._ledger.begin(job)
+        if self._keeps_progress and job.deliveries:
+            await self._write_down(job)
 
     def _check_depth(self, job: Job) -> None:
         errors = registry.entry(WorkflowError).name
@@ -232,19 +262,26 @@ class Attempts:
         ctx.emitted += 1
         if place < job.emitted:
             return []
+        if not job.emitted:
+            job.outputs = []
+        is_stored = False
 
         def stored() -> None:
-            if not job.emitted:
-                job.outputs = []
-            job.emitted += 1
+            nonlocal is_stored
+            is_stored = True
             job.outputs.extend(outputs)
             if call is not None:
                 call.tell(outputs)
 
-        if call is not None and not call.is_published:
-            stored()
-        else:
-            await self._publisher.commit(outputs, on_stored=stored)
+        job.emitted += 1  # before it is committed, which makes it last with the output
+        try:
+            if call is not None and not call.is_published:
+                stored()
+            else:
+                await self._publisher.commit(outputs, on_stored=stored, maker=job)
+        finally:
+            if not is_stored:
+                job.emitted -= 1
         if job.emitted % _YIELD_EVERY == 0:
             await asyncio.sleep(0)
         return outputs
@@ -301,6 +338,8 @@ class Attempts:
                 )
             )
         job.due = self._now() + delay
+        if self._keeps_progress and job.deliveries:
+            self._store.note(job)
         self.back_off(job)
 
     def back_off(self, job: Job) -> None:

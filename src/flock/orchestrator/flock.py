@@ -40,8 +40,8 @@ from flock.orchestrator.scheduler import UNLIMITED
 from flock.orchestrator.tracing import TracingManager
 from flock.orchestrator.wiring import Parts
 from flock.orchestrator.workflows import cancel, redrive, status_of
-from flock.store.memory import InMemoryBlackboardStore
 from flock.store.protocol import BlackboardStore, DeadLetter
+from flock.store.urls import store_from
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span as TraceSpan
@@ -58,7 +58,8 @@ class Flock:
     Args:
         model: The model of agents that have neither function nor engines, as
             `provider/name` or `local/name`; `"test"` needs no network, key or extra.
-        store: Where the board lasts; in memory unless said.
+        store: Where the board lasts: a store, or a URL such as `"sqlite:///board.db"`; in memory
+            unless said.
         name: Names the board.
         max_agent_iterations: How many hops deep one causal chain may go.
         max_concurrency: How many runs may go on at once on the whole board; no limit
@@ -106,15 +107,11 @@ class Flock:
             if given is not None and (isinstance(given, type) or not is_right):
                 msg = f"{what} takes {kind}, not {given!r}"
                 raise DeclarationError(msg)
-        if isinstance(store, str):
-            msg = (
-                f"the store {store!r} comes with a later version; leave it out to keep the board "
-                "in memory"
-            )
-            raise NotYetAvailable(msg)
         self.model = model
         self.name = name
-        self.store: BlackboardStore = store if store is not None else InMemoryBlackboardStore()
+        self.store: BlackboardStore = (
+            store_from(store or "memory:") if (store is None or isinstance(store, str)) else store
+        )
         self.clock: Clock = clock if clock is not None else SystemClock()
         self.no_output = no_output
         self._max_pending = UNLIMITED if max_pending is None else max_pending
@@ -308,19 +305,19 @@ class Flock:
             partition_key: What it is about, for the user's own use.
             tags: Words that subscriptions may ask for.
             visibility: Who may read it; everybody unless said.
-            idempotency_key: Comes with a later version.
+            idempotency_key: Publishing under the same key again returns what was published
+                first, and starts nothing. A key belongs to the board, and lasts as long as its
+                artifact.
             schedule_immediately: False stores it without starting anybody.
 
         Returns:
             The artifact as it lies on the board.
 
         Raises:
-            PublishError: It was refused, and nothing was stored.
+            PublishError: It was refused, and nothing was stored: something else was published
+                under the key, for example.
             TypeRegistryError: Its type is unknown or ambiguous.
         """
-        if idempotency_key is not None:
-            msg = "publish: idempotency_key= comes with a later version"
-            raise NotYetAvailable(msg)
         depth = 0 if self._admits_at_once() else await self._admit()
         if isinstance(obj, Artifact):
             known = await self.store.get(obj.id)
@@ -329,15 +326,24 @@ class Flock:
         artifact = self._publisher.draft(
             obj, correlation_id, partition_key, tags, visibility, depth
         )
+        if idempotency_key is not None:
+            known = await self._publisher.published_as(idempotency_key, artifact)
+            if known is not None:
+                return known
         stored = [artifact]
         self._idle.reserved += 1
         try:
-            await self._publisher.commit(stored, deliver=schedule_immediately)
-        except StoreError:
-            known = await self.store.get(obj.id) if isinstance(obj, Artifact) else None
+            await self._publisher.commit(
+                stored, deliver=schedule_immediately, idempotency_key=idempotency_key
+            )
+        except StoreError:  # was it published a second time meanwhile?
+            if idempotency_key is not None:
+                known = await self._publisher.published_as(idempotency_key, artifact)
+            else:
+                known = await self.store.get(obj.id) if isinstance(obj, Artifact) else None
             if known is None:
                 raise
-            return known  # it was published a second time while a hook or the embedder worked
+            return known
         finally:
             self._idle.reserved -= 1
         return stored[0]

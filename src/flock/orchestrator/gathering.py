@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from flock.orchestrator.lifecycle_manager import Deadline, LifecycleManager
     from flock.orchestrator.outcomes import Outcomes
     from flock.orchestrator.scheduler import Scheduler
+    from flock.store.protocol import BlackboardStore
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,11 @@ class Gate:
         """Whether a join group that was not completed in time runs with what came."""
         return self.subscription.join is not None and self.subscription.join.on_expired == "run"
 
+    @property
+    def keeps_time(self) -> bool:
+        """Whether it matters when something came."""
+        return self.join is not None or self.batch is not None
+
     def of(self, workflow: str) -> list[Delivery]:
         """Return what waits of a workflow here."""
         found = [d for d in self.held if d.artifact.correlation_id == workflow]
@@ -93,7 +99,9 @@ class Gathering:
         lifecycle: LifecycleManager,
         scheduler: Scheduler,
         outcomes: Outcomes,
+        store: BlackboardStore,
     ) -> None:
+        self._store = store
         self._clock = clock
         self._events = events
         self._idle = idle
@@ -101,22 +109,33 @@ class Gathering:
         self._scheduler = scheduler
         self._outcomes = outcomes
         self._gates: dict[Subscription, Gate] = {}
+        self._arrivals: Mapping[tuple[str, int], int] = {}
 
     def clear(self) -> None:
         """Forget everything that waits, for a board that opens anew."""
         self._gates.clear()
+
+    def count(self, arrivals: Mapping[tuple[str, int], int]) -> None:
+        """Go on counting what comes to joins from where an earlier opening stopped."""
+        self._arrivals = arrivals
 
     def gate_of(self, subscription: Subscription, agent: Agent) -> Gate:
         """Return the gate of a subscription."""
         gate = self._gates.get(subscription)
         if gate is None:
             gate = self._gates[subscription] = Gate(subscription, agent)
+            if gate.join is not None:
+                address = (subscription.agent, subscription.index)
+                gate.join.arrivals = self._arrivals.get(address, 0)
         return gate
 
     def take(self, delivery: Delivery, agent: Agent) -> None:
         """Take a delivery in."""
-        delivery.arrived = delivery.arrived or self._clock.time()
         gate = self.gate_of(delivery.subscription, agent)
+        if not delivery.arrived:
+            delivery.arrived = self._clock.time()
+            if gate.keeps_time:
+                self._store.note(delivery)
         if gate.join is not None:
             self._join(gate, gate.join, delivery)
         elif gate.all_of is not None:
@@ -136,7 +155,10 @@ class Gathering:
             types = gate.subscription.types
             entry = next((e for e in types if e.name == artifact.entry.name), artifact.entry)
             key = canonical(spec.key_of(artifact.take(entry)))
+            is_new = not delivery.number
             group, expired = join.add(delivery, key, delivery.arrived)
+            if is_new and spec.window_count is not None:
+                self._store.note(delivery)
         except BaseException as error:
             failure = failure_of(error, f"the join key of agent {gate.agent.name!r}")
             if failure is None:

@@ -7,19 +7,24 @@ from typing import TYPE_CHECKING
 from flock.clock import Clock, as_datetime
 from flock.orchestrator.events import EventBus, RunEmitted
 from flock.orchestrator.ledger import Ledger
+from flock.store.protocol import Commit, Step
 
 if TYPE_CHECKING:
     from flock.core.delivery import Run
     from flock.core.usage import Reservation, Usage
+    from flock.store.protocol import BlackboardStore
 
 
 class RunHost:
     """The board as the context of a run sees it: its observers and its accounts."""
 
-    def __init__(self, clock: Clock, events: EventBus, ledger: Ledger) -> None:
+    def __init__(
+        self, clock: Clock, events: EventBus, ledger: Ledger, store: BlackboardStore
+    ) -> None:
         self._clock = clock
         self._events = events
         self._ledger = ledger
+        self._store = store
 
     @property
     def is_heard(self) -> bool:
@@ -41,3 +46,13 @@ class RunHost:
     async def charge(self, run: Run, model: str, usage: Usage) -> None:
         """Write down what a model call took; see `Ledger.charge`."""
         await self._ledger.charge(run, model, usage)
+
+    @property
+    def keeps_steps(self) -> bool:
+        """Whether what steps return has to outlive the process."""
+        return self._store.is_durable
+
+    async def keep_step(self, run: Run, name: str, data: bytes) -> None:
+        """Have what a step returned last, as JSON."""
+        step = Step(run.key, name, data)
+        await self._store.commit(Commit(at=self._clock.time(), step=step))

@@ -129,6 +129,8 @@ class Job(Run):
         self.emitted = 0
         self.due = 0.0
         self.steps = None
+        self.kept_steps = None
+        self.seen = 0
         self.usage = None
         self.has_begun = False
         self.use(artifacts)

@@ -13,7 +13,7 @@ from flock.orchestrator import inside
 if TYPE_CHECKING:
     from flock.components.board import Board
     from flock.core.agent import Agent
-    from flock.core.delivery import Delivery
+    from flock.core.subscription import Subscription
     from flock.orchestrator.wiring import Parts
 
 State = Literal["closed", "opening", "open", "closing"]
@@ -170,7 +170,9 @@ class Opening:
         parts = self._parts
         await parts.lifecycle.start()
         parts.scheduler.start()
-        known = [d for d in await parts.store.open_deliveries() if self._knows(d)]
+        work = await parts.store.open_work(self._subscription_of)
+        parts.gathering.count(work.arrivals)
+        parts.scheduler.opened_at(parts.store.position)
         what = "the hook on_initialize of an OrchestratorComponent"
         token = inside.enter(self._orchestrator, what)
         try:
@@ -179,12 +181,11 @@ class Opening:
         finally:
             inside.leave(token)
         self.state, self._done = "open", None
-        parts.router.resume(known)
+        parts.router.resume(work.deliveries)
 
-    def _knows(self, delivery: Delivery) -> bool:
-        """Whether the delivery's subscription is declared here; binds it to that one."""
-        agent = self._agents.get(delivery.agent)
-        if agent is None or delivery.index >= len(agent.subscriptions):
-            return False
-        delivery.subscription = agent.subscriptions[delivery.index]
-        return True
+    def _subscription_of(self, agent: str, index: int) -> Subscription | None:
+        """Return the subscription that is declared here under an agent's name."""
+        found = self._agents.get(agent)
+        if found is None or index >= len(found.subscriptions):
+            return None
+        return found.subscriptions[index]

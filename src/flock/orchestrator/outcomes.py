@@ -72,7 +72,13 @@ class Outcomes:
         now = self._clock.time()
         origin = error.__cause__ if isinstance(error, ComponentFailed) else error
         letter = DeadLetter(
-            UUID(int=new_key(now)), run, type(origin or error).__name__, text_of(error), now
+            UUID(int=new_key(now)),
+            run,
+            type(origin or error).__name__,
+            text_of(error),
+            now,
+            None if run.subscription is None else run.subscription.index,
+            tuple(delivery.artifact for delivery in run.deliveries),
         )
         failure = WorkflowError(
             failed_agent=run.agent,

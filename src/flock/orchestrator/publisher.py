@@ -57,6 +57,7 @@ class Publisher:
         embeddings: Embeddings,
     ) -> None:
         self._store = store
+        self._keeps_progress = store.is_durable
         self._now = clock.time
         self._components = components
         self._events = events
@@ -142,6 +143,26 @@ class Publisher:
             depth,
         )
 
+    async def published_as(self, idempotency_key: str, artifact: Artifact) -> Artifact | None:
+        """Return what was published under a key, or None if nothing was.
+
+        Raises:
+            PublishError: The key is no text; or it was something else than this artifact.
+        """
+        if not isinstance(idempotency_key, str) or not idempotency_key:
+            msg = f"an idempotency_key is a text, not {idempotency_key!r}"
+            raise PublishError(msg)
+        known = await self._store.published_as(idempotency_key)
+        if known is None:
+            return None
+        if (known.entry.name, known.data) != (artifact.entry.name, artifact.data):
+            msg = (
+                f"under idempotency_key {idempotency_key!r} another {known.type!r} was published, "
+                f"with id {known.id}; use a key of its own for each thing that is published"
+            )
+            raise PublishError(msg)
+        return known
+
     # --- artifacts -> commit ---------------------------------------------------------------
 
     async def commit(
@@ -154,6 +175,8 @@ class Publisher:
         deliver: bool = True,
         buried: DeadLetter | None = None,
         on_stored: Callable[[], None] | None = None,
+        maker: Run | None = None,
+        idempotency_key: str | None = None,
     ) -> None:
         """Put artifacts on the board, all or none, with what a run used up, and route them.
 
@@ -167,6 +190,8 @@ class Publisher:
             deliver: Whether they start anybody.
             buried: A dead letter to keep.
             on_stored: Called when it is stored, before anything is routed.
+            maker: The run that made the artifacts and goes on; its progress lasts with them.
+            idempotency_key: The key under which the one artifact is published.
 
         Raises:
             PublishError: A component refused an artifact, or the embedder failed; nothing was
@@ -185,18 +210,35 @@ class Publisher:
                 for artifact in starting:
                     matcher.match(artifact, opened, without)
         commit = Commit(artifacts, opened, closed, run, self._now(), buried)
+        commit.maker = run or maker
+        commit.idempotency_key = idempotency_key
+        if maker is not None and maker.deliveries:
+            commit.progress = (maker,)
+        if self._keeps_progress:
+            self._note_arrivals(commit)
         try:
             await self._store.commit(commit)
         finally:
-            if commit.is_done:  # then everything follows from it
-                if run is not None:
-                    run.is_committed = True
-                if on_stored is not None:
-                    on_stored()
-                if self._events.is_heard:
-                    self._tell_published(artifacts)
-                if opened:
-                    self.route(opened)
+            if commit.is_done:
+                self._follow_up(commit, on_stored)
+
+    def _note_arrivals(self, commit: Commit) -> None:
+        """Have what comes to its gate at once come there when it is committed."""
+        if not self._components.decides_deliveries:
+            for delivery in commit.opened:
+                if delivery.subscription.is_gated and not delivery.opens_at:
+                    delivery.arrived = commit.at
+
+    def _follow_up(self, commit: Commit, on_stored: Callable[[], None] | None) -> None:
+        """Do what follows from a commit that is true."""
+        if commit.run is not None:
+            commit.run.is_committed = True
+        if on_stored is not None:
+            on_stored()
+        if self._events.is_heard:
+            self._tell_published(commit.artifacts)
+        if commit.opened:
+            self.route(commit.opened)
 
     async def _weigh(
         self,

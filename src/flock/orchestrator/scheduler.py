@@ -93,6 +93,10 @@ class Scheduler:
         self._lanes.clear()
         self._board.clear()
 
+    def opened_at(self, position: int) -> None:
+        """Say up to which position on the board an earlier process may have begun runs."""
+        self._attempts.opened_at = position
+
     async def drain(self, grace: float, others: Callable[[], Sequence[asyncio.Task[None]]]) -> None:
         """Let queued and running work end, for at most `grace` seconds of real time.
 
@@ -141,11 +145,14 @@ class Scheduler:
     # --- queueing ---
 
     def submit_one(self, agent: Agent, delivery: Delivery) -> None:
-        """Queue a run over one delivery."""
+        """Queue a run over one delivery.
+
+        Its id is a function of the artifact and the subscription, so that it is the same in
+        another process, though nothing was written down when it was begun.
+        """
         lane = self._lanes.get(agent.name) or self._lane_of(agent)
-        job = Job(
-            next(self._run_keys), lane, delivery.subscription, (delivery,), [delivery.artifact]
-        )
+        artifact, subscription = delivery.artifact, delivery.subscription
+        job = Job(artifact.key ^ subscription.salt, lane, subscription, (delivery,), [artifact])
         delivery.run = job
         self._idle.begin(job.correlation_id)
         self._jobs[job] = None
@@ -175,12 +182,7 @@ class Scheduler:
         key = next(self._run_keys) if run is None else run.key
         job = Job(key, lane, subscription, deliveries, artifacts, is_batch)
         if run is not None:
-            job.attempt = run.attempt
-            job.emitted = run.emitted
-            job.steps = run.steps
-            job.usage = run.usage
-            job.has_begun = run.has_begun
-            job.due = run.due
+            job.take_over(run)
         for delivery in deliveries:
             delivery.run = job
         self._idle.begin(job.correlation_id)

@@ -122,13 +122,14 @@ class Parts:
             self.ledger,
             self._load_history,
             orchestrator,
+            store,
             max_depth=max_depth,
         )
         self.scheduler = Scheduler(
             clock, self.events, self.idle, attempts, max_concurrency=max_concurrency
         )
         self.gathering = Gathering(
-            clock, self.events, self.idle, self.lifecycle, self.scheduler, self.outcomes
+            clock, self.events, self.idle, self.lifecycle, self.scheduler, self.outcomes, store
         )
         self.router = Router(
             clock,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
+from flock.core.delivery import Delivery
 from flock.core.filters import FilterConfig
 from flock.core.workflow import WorkflowStatus
 from flock.errors import NotFound, StoreError
@@ -69,22 +70,30 @@ async def redrive(parts: Parts, agents: Mapping[str, Agent], wanted: UUID | str)
     if not letters:
         msg = f"there is no dead letter {wanted}; dead_letters() lists them"
         raise NotFound(msg)
-    run = letters[0].run
-    agent = agents.get(run.agent)
+    letter = letters[0]
+    agent = agents.get(letter.agent)
     if agent is None:
-        msg = f"the agent {run.agent!r} of dead letter {wanted} is not declared on this board"
+        msg = f"the agent {letter.agent!r} of dead letter {wanted} is not declared on this board"
         raise NotFound(msg)
-    now = parts.clock.time()
+    if letter.index is None or letter.index >= len(agent.subscriptions):
+        msg = f"agent {letter.agent!r} has no subscription any more for dead letter {wanted}"
+        raise NotFound(msg)
+    subscription = agent.subscriptions[letter.index]
+    deliveries = [Delivery(artifact, subscription) for artifact in letter.delivered]
+    run = letter.run.once_more(subscription, deliveries) if letter.attempt else None
+    commit = Commit(
+        opened=deliveries,
+        at=parts.clock.time(),
+        redriven=letter.id,
+        progress=() if run is None else (run,),
+    )
     try:
-        await parts.store.commit(Commit(opened=run.deliveries, at=now, redriven=letters[0].id))
+        await parts.store.commit(commit)
     except StoreError as error:
         raise NotFound(str(error)) from error
-    if not run.attempt:  # it never came as far as a run
-        for delivery in run.deliveries:
-            delivery.run = None
-        parts.router.deliver(run.deliveries)
-        return
-    job = parts.scheduler.submit(
-        agent, run.subscription, run.deliveries, run.artifacts, is_batch=run.is_batch, run=run
-    )
-    job.attempt = 0
+    if run is None:  # it never came as far as a run
+        parts.router.deliver(deliveries)
+    else:
+        parts.scheduler.submit(
+            agent, subscription, deliveries, run.artifacts, is_batch=run.is_batch, run=run
+        )

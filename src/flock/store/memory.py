@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from flock.clock import as_datetime
 from flock.core.artifacts import Artifact, set_seq
+from flock.core.delivery import Delivery
 from flock.core.filters import FilterConfig, require_aware
 from flock.core.types import registry
 from flock.errors import StoreError, StoreLocked
@@ -26,6 +27,7 @@ from flock.store.protocol import (
     Commit,
     ConsumptionRecord,
     DeadLetter,
+    OpenWork,
     locked_by,
 )
 from flock.store.rows import Row, artifact_of, row_of
@@ -34,7 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
-    from flock.core.delivery import Delivery
+    from flock.core.delivery import Run
+    from flock.core.subscription import Subscription
     from flock.core.types import TypeEntry
     from flock.core.usage import Spent
 
@@ -67,8 +70,20 @@ class InMemoryBlackboardStore:
         self._indexed = 0
         self._dead: dict[UUID, DeadLetter] = {}
         self._accounts = Accounts()
+        self._arrivals: dict[tuple[str, int], int] = {}
+        self._seq_by_idempotency_key: dict[str, int] = {}
         self._watchers: weakref.WeakSet[_Watch] = weakref.WeakSet()
         self._is_watched = False
+
+    @property
+    def is_durable(self) -> bool:
+        """No: it lasts as long as the object."""
+        return False
+
+    @property
+    def position(self) -> int:
+        """The `seq` of the newest artifact of all; 0 before the first."""
+        return len(self._rows)
 
     def __repr__(self) -> str:
         return f"InMemoryBlackboardStore({len(self._seq_by_key)} artifacts, {len(self._open)} open)"
@@ -98,6 +113,9 @@ class InMemoryBlackboardStore:
         if commit.redriven is not None and commit.redriven not in self._dead:
             msg = f"there is no dead letter {commit.redriven}; somebody may have redriven it"
             raise StoreError(msg)
+        if commit.idempotency_key in self._seq_by_idempotency_key:
+            msg = f"something was published under the key {commit.idempotency_key!r} already"
+            raise StoreError(msg)
         self._add(commit.artifacts)
         open_deliveries = self._open
         for delivery in commit.closed:
@@ -110,7 +128,7 @@ class InMemoryBlackboardStore:
         if run is not None:
             for key in run.parent_keys:
                 self._consumed.append((key, run.agent, run.key, run.correlation_id, commit.at))
-        if commit.buried or commit.redriven or commit.charges:
+        if commit.buried or commit.redriven or commit.charges or commit.idempotency_key:
             self._keep_books(commit)
         commit.is_done = True
         if self._is_watched:
@@ -125,6 +143,13 @@ class InMemoryBlackboardStore:
             del self._dead[commit.redriven]
         for charge in commit.charges:
             self._accounts.add(charge)
+        if commit.idempotency_key is not None:
+            self._seq_by_idempotency_key[commit.idempotency_key] = commit.artifacts[0].seq
+
+    def note(self, what: Run | Delivery) -> None:
+        """Keep how many artifacts came to a join; runs and deliveries are their own records."""
+        if isinstance(what, Delivery) and what.number:
+            self._arrivals[what.agent, what.index] = what.number
 
     def _add(self, artifacts: Sequence[Artifact]) -> None:
         known = self._seq_by_key
@@ -155,13 +180,26 @@ class InMemoryBlackboardStore:
         except KeyError:
             self._by_type[row[1]] = array("q", (seq,))
 
-    async def open_deliveries(self) -> builtins.list[Delivery]:
-        """Return what is still open, in board order."""
-        return sorted(self._open, key=lambda d: (d.artifact.seq, d.agent, d.index))
+    async def open_work(
+        self, subscription_of: Callable[[str, int], Subscription | None]
+    ) -> OpenWork:
+        """Return what is still open, for a board that opens."""
+        found: builtins.list[Delivery] = []
+        for delivery in sorted(self._open, key=lambda d: (d.artifact.seq, d.agent, d.index)):
+            subscription = subscription_of(delivery.agent, delivery.index)
+            if subscription is not None:
+                delivery.subscription = subscription
+                found.append(delivery)
+        return OpenWork(found, dict(self._arrivals))
 
     async def get(self, artifact_id: UUID | str) -> Artifact | None:
         """Return an artifact, or None if there is none of that id."""
         seq = self._seq_by_key.get(_key(artifact_id))
+        return None if seq is None else self._at(seq)
+
+    async def published_as(self, idempotency_key: str) -> Artifact | None:
+        """Return what was published under a key, or None if nothing on the board was."""
+        seq = self._seq_by_idempotency_key.get(idempotency_key)
         return None if seq is None else self._at(seq)
 
     async def list(self) -> builtins.list[Artifact]:
@@ -281,6 +319,8 @@ class InMemoryBlackboardStore:
             del self._seq_by_key[key]
         self._rows.replace({seq - 1: None for seq in doomed.values()})
         gone = set(doomed.values())
+        keys = self._seq_by_idempotency_key
+        self._seq_by_idempotency_key = {key: seq for key, seq in keys.items() if seq not in gone}
         for name, seqs in self._by_type.items():
             self._by_type[name] = array("q", (seq for seq in seqs if seq not in gone))
         self._last_of_workflow.clear()

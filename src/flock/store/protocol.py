@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -15,9 +15,10 @@ from flock.core.delivery import Delivery, Run
 from flock.core.filters import FilterConfig
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from datetime import datetime
 
+    from flock.core.subscription import Subscription
     from flock.core.usage import Charge, Spent
 
 M = TypeVar("M", bound=BaseModel)
@@ -35,6 +36,11 @@ class Commit:
         buried: A dead letter to keep.
         redriven: A dead letter to take off the list.
         charges: What was spent.
+        progress: Runs that go on, whose state is to last: how often they were begun, when they
+            are due, how many outputs they emitted, what their steps returned.
+        step: What a step of a run returned.
+        maker: The run that makes the artifacts; None from outside.
+        idempotency_key: The key under which the one artifact was published, if any.
         is_done: Whether it is true; set by the store.
     """
 
@@ -44,10 +50,14 @@ class Commit:
         "buried",
         "charges",
         "closed",
+        "idempotency_key",
         "is_done",
+        "maker",
         "opened",
+        "progress",
         "redriven",
         "run",
+        "step",
     )
 
     def __init__(
@@ -60,6 +70,10 @@ class Commit:
         buried: DeadLetter | None = None,
         redriven: UUID | None = None,
         charges: Sequence[Charge] = (),
+        progress: Sequence[Run] = (),
+        step: Step | None = None,
+        maker: Run | None = None,
+        idempotency_key: str | None = None,
     ) -> None:
         self.artifacts = artifacts
         self.opened = opened
@@ -69,7 +83,25 @@ class Commit:
         self.buried = buried
         self.redriven = redriven
         self.charges = charges
+        self.progress = progress
+        self.step = step
+        self.maker = maker
+        self.idempotency_key = idempotency_key
         self.is_done = False
+
+
+class Step(NamedTuple):
+    """What a step of a run returned, encoded.
+
+    Attributes:
+        run_key: The run's id as a number of 128 bits.
+        name: Names the step within the run.
+        data: JSON.
+    """
+
+    run_key: int
+    name: str
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -82,6 +114,9 @@ class DeadLetter:
         error_type: Name of the error's class.
         error_message: What the error said.
         created: Seconds since the Unix epoch.
+        index: Which of the agent's subscriptions gathered the run, from 0; None if it was
+            called directly.
+        delivered: What was delivered to the subscription. A hook may have chosen other inputs.
     """
 
     id: UUID
@@ -89,6 +124,8 @@ class DeadLetter:
     error_type: str
     error_message: str
     created: float
+    index: int | None = None
+    delivered: tuple[Artifact, ...] = ()
 
     def __repr__(self) -> str:
         inputs = ", ".join(artifact.type for artifact in self.run.artifacts)
@@ -170,6 +207,20 @@ class ArtifactSummary:
     latest: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class OpenWork:
+    """What a board that opens goes on with.
+
+    Attributes:
+        deliveries: What is open, in board order; those that a run was begun with have it.
+        arrivals: How many artifacts had come to each join, by agent and position of the
+            subscription, where that matters.
+    """
+
+    deliveries: Sequence[Delivery]
+    arrivals: Mapping[tuple[str, int], int]
+
+
 def locked_by(store: object, holder: str) -> str:
     """Return what a store says, as a `StoreLocked`, to whoever opens it beside its holder."""
     return (
@@ -184,6 +235,16 @@ class BlackboardStore(Protocol):
     Order is board order. Nothing that a store returns changes later, and changing it
     changes nothing on the board.
     """
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether it outlives the process, so that the progress of runs has to be kept."""
+        ...
+
+    @property
+    def position(self) -> int:
+        """The `seq` of the newest artifact of all, deleted ones included; 0 before the first."""
+        ...
 
     async def open(self, holder: str = "a program") -> None:
         """Take the store, for one holder at a time, and make it ready.
@@ -218,12 +279,31 @@ class BlackboardStore(Protocol):
         """
         ...
 
-    async def open_deliveries(self) -> builtins.list[Delivery]:
-        """Return what is still open, in board order, for a board that opens."""
+    def note(self, what: Run | Delivery) -> None:
+        """Write down soon how far a run is, or when a delivery came to its gate.
+
+        It is in order with the commits, and nobody waits for it. What of it is lost when the
+        process dies is done again.
+        """
+        ...
+
+    async def open_work(
+        self, subscription_of: Callable[[str, int], Subscription | None]
+    ) -> OpenWork:
+        """Return what is still open, for a board that opens.
+
+        Args:
+            subscription_of: The subscription of an agent's name and its position among the
+                agent's, or None if it is not declared here: what is open for it stays so.
+        """
         ...
 
     async def get(self, artifact_id: UUID | str) -> Artifact | None:
         """Return an artifact, or None if there is none of that id."""
+        ...
+
+    async def published_as(self, idempotency_key: str) -> Artifact | None:
+        """Return what was published under a key, or None if nothing on the board was."""
         ...
 
     async def list(self) -> builtins.list[Artifact]:

@@ -290,3 +290,10 @@ class _Withholding:
 
     async def charge(self, run: Run, model: str, usage: Usage) -> None:
         await self._host.charge(run, model, usage)
+
+    @property
+    def keeps_steps(self) -> bool:
+        return self._host.keeps_steps
+
+    async def keep_step(self, run: Run, name: str, data: bytes) -> None:
+        await self._host.keep_step(run, name, data)

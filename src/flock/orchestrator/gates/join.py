@@ -57,6 +57,10 @@ class Join:
     """Gathers groups by key; an arrival goes to the oldest open group that lacks its type.
 
     Groups of a key are completed and expire in the order they were opened.
+
+    Attributes:
+        window_seconds: How long a group may take; None if that is counted.
+        arrivals: How many artifacts have come.
     """
 
     def __init__(self, subscription: Subscription) -> None:
@@ -71,7 +75,7 @@ class Join:
         self._keys: dict[Hashable, _Key] = {}
         self._by_age: deque[Group] = deque()
         self._by_workflow = ByWorkflow()
-        self._arrivals = 0
+        self.arrivals = 0
         self._waiting = 0
         self._over = 0
 
@@ -98,8 +102,12 @@ class Join:
             or that it is the last artifact to count for.
         """
         expired = self.expire(now, inclusive=False)
-        self._arrivals = max(self._arrivals + 1, delivery.number)  # it may have one already
-        delivery.arrived, delivery.number = now, delivery.number or self._arrivals
+        if delivery.number:  # it came before
+            self.arrivals = max(self.arrivals, delivery.number)
+        else:
+            self.arrivals += 1
+            delivery.number = self.arrivals
+        delivery.arrived = now
         name = delivery.artifact.entry.name
         if name not in self._places:  # its class was renamed since
             name = delivery.artifact.entry.name_among(self._places) or name
@@ -214,7 +222,7 @@ class Join:
 
     def _is_past(self, group: Group, now: float, *, inclusive: bool) -> bool:
         if self._window_count is not None:
-            return self._arrivals - group.first + 1 >= self._window_count
+            return self.arrivals - group.first + 1 >= self._window_count
         assert self.window_seconds is not None
         end = group.since + self.window_seconds
         return now >= end if inclusive else now > end

@@ -1,0 +1,60 @@
+"""What SQLite says when it cannot do something, in Flock's words."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from flock.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked, StoreReadOnly
+
+_FULL: Final = {sqlite3.SQLITE_FULL}
+_READ_ONLY: Final = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
+_CORRUPT: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_WRITING: Final = {
+    sqlite3.SQLITE_IOERR_WRITE,
+    sqlite3.SQLITE_IOERR_FSYNC,
+    sqlite3.SQLITE_IOERR_TRUNCATE,
+}
+
+
+def named(error: sqlite3.Error, path: Path) -> StoreError:
+    """Return the error to raise for one of SQLite's, with the file, the cause and the remedy.
+
+    Args:
+        error: What SQLite raised; its result code is documented at
+            https://sqlite.org/rescode.html.
+        path: The database.
+    """
+    extended = getattr(error, "sqlite_errorcode", None) or 0
+    code = extended & 0xFF
+    board = f"the board {str(path)!r}"
+    if code in _FULL:
+        return StoreFull(
+            f"{board} could not be written, since the disk or quota is full ({error}); nothing of "
+            "the commit was stored: make room, and what is open goes on when the board opens again"
+        )
+    if code in _READ_ONLY:
+        return StoreReadOnly(
+            f"{board} cannot be written ({error}); give this user write access to the file and "
+            "its folder, or open it with read_only=True to look at it"
+        )
+    if code in _CORRUPT:
+        return StoreCorrupt(
+            f"{board} is damaged, or is no board ({error}); restore a copy, or save what can be "
+            "read with `flock board export`"
+        )
+    if code in _BUSY:
+        return StoreLocked(
+            f"{board} is locked by another program ({error}); close what has it open for writing"
+        )
+    if extended in _WRITING:
+        return StoreError(f"{board} could not be written ({error}); look at the disk under it")
+    if code == sqlite3.SQLITE_CANTOPEN:
+        return StoreError(
+            f"{board} cannot be opened ({error}); its folder has to exist and be accessible"
+        )
+    if code == sqlite3.SQLITE_TOOBIG:
+        return StoreError(f"{board} cannot hold a value that large ({error}); store a reference")
+    return StoreError(f"{board} could not be used: {error}")

@@ -1,0 +1,82 @@
+"""Who has a board open for writing: an operating system's lock, and the holder's name."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from flock.clock import SystemClock, as_datetime
+from flock.errors import StoreError, StoreLocked
+from flock.store.sqlite.queries import query
+
+
+class Ownership:
+    """The lock beside a board's file. The system lets go of it when the process ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = FileLock(f"{path}.lock", timeout=0, thread_local=False)
+
+    def take(self) -> None:
+        """Take the lock.
+
+        Raises:
+            StoreLocked: Another board has it, in this process or another; names it.
+            StoreError: The lock's file cannot be made.
+        """
+        try:
+            self._lock.acquire()
+        except Timeout:
+            holder = self._holder() or "another program"
+            msg = (
+                f"the board {str(self._path)!r} is open already, by {holder}; shut that down "
+                "first, or open it with read_only=True to look at it"
+            )
+            raise StoreLocked(msg) from None
+        except OSError as error:
+            msg = (
+                f"the board {str(self._path)!r} cannot be locked: {error}; its folder has to exist "
+                "and be writable"
+            )
+            raise StoreError(msg) from error
+
+    def release(self) -> None:
+        """Let go of it."""
+        self._lock.release()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it is held here."""
+        return self._lock.is_locked
+
+    def sign(self, connection: sqlite3.Connection, holder: str) -> None:
+        """Write into the board who holds it, for the error of the next one."""
+        who = {
+            "name": holder,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": as_datetime(SystemClock().time()).isoformat(timespec="seconds"),
+        }
+        connection.execute(query("set_meta"), ("holder", json.dumps(who)))
+
+    def _holder(self) -> str | None:
+        try:
+            with closing(
+                sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)
+            ) as c:
+                row = c.execute(query("holder")).fetchone()
+        except sqlite3.Error:
+            return None
+        if row is None:
+            return None
+        who = json.loads(row[0])
+        return (
+            f"{who['name']} in process {who['pid']} on {who['host']}, which opened it at "
+            f"{who['since']}"
+        )

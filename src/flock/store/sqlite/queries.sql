@@ -1,0 +1,115 @@
+-- What is asked of a board. `{artifact}` stands for the columns of an artifact.
+
+-- name: get
+SELECT {artifact} FROM artifacts WHERE id = ?;
+
+-- name: at
+SELECT {artifact} FROM artifacts WHERE seq = ?;
+
+-- name: published_as
+SELECT {artifact} FROM artifacts
+WHERE seq = (SELECT seq FROM idempotency_keys WHERE key = ?);
+
+-- name: position
+SELECT max(
+    coalesce((SELECT max(seq) FROM artifacts), 0),
+    coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'position'), 0)
+);
+
+-- name: last_run
+SELECT max(
+    coalesce((SELECT max(number) FROM runs), 0),
+    coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'last_run'), 0)
+);
+
+-- name: open_runs
+SELECT id, agent, subscription, is_batch, attempt, due, emitted, deliveries, inputs FROM open_runs;
+
+-- name: deliveries
+SELECT d.agent, d.subscription, d.opens_at, d.arrived, d.number, d.seq
+FROM deliveries AS d ORDER BY d.seq, d.agent, d.subscription;
+
+-- name: arrivals
+SELECT agent, subscription, number FROM arrivals;
+
+-- name: steps
+SELECT name, CAST(value AS BLOB) FROM steps WHERE run = ?;
+
+-- name: consumptions
+SELECT r.agent, r.id, r.correlation_id, r.committed
+FROM consumptions AS c JOIN runs AS r ON r.number = c.run
+WHERE c.seq = (SELECT seq FROM artifacts WHERE id = ?) ORDER BY c.run;
+
+-- name: runs
+SELECT number, id, agent, correlation_id, committed, attempt, seen FROM runs
+WHERE correlation_id = ? ORDER BY number;
+
+-- name: run_inputs
+SELECT seq FROM consumptions WHERE run = ? ORDER BY place;
+
+-- name: dead_letters
+SELECT id, run, agent, subscription, correlation_id, is_batch, attempt, emitted, deliveries,
+    inputs, error_type, error_message, created
+FROM dead_letters ORDER BY id;
+
+-- name: spent
+SELECT model, calls, input_tokens, output_tokens, cached_tokens, usd, unpriced, latency
+FROM accounts WHERE run = x'' AND correlation_id = ? AND agent = ?;
+
+-- name: spent_by_run
+SELECT model, calls, input_tokens, output_tokens, cached_tokens, usd, unpriced, latency,
+    correlation_id, agent
+FROM accounts WHERE run = ?;
+
+-- name: holder
+SELECT value FROM meta WHERE name = 'holder';
+
+-- name: set_meta
+INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value;
+
+-- name: drop_open_run
+DELETE FROM open_runs WHERE id = ?;
+
+-- name: doomed
+-- Artifacts from before a moment that neither open work nor dead letters need.
+CREATE TEMP TABLE doomed AS
+SELECT a.seq FROM artifacts AS a
+WHERE a.created < ?
+    AND NOT EXISTS (SELECT 1 FROM deliveries AS d WHERE d.seq = a.seq)
+    AND NOT EXISTS (SELECT 1 FROM dead_letter_inputs AS l WHERE l.seq = a.seq);
+
+-- name: surplus
+-- All but the newest artifacts of each workflow, that neither open work nor dead letters need.
+CREATE TEMP TABLE doomed AS
+SELECT ranked.seq FROM (
+    SELECT seq, row_number() OVER (PARTITION BY correlation_id ORDER BY seq DESC) AS place
+    FROM artifacts
+) AS ranked
+WHERE ranked.place > ?
+    AND NOT EXISTS (SELECT 1 FROM deliveries AS d WHERE d.seq = ranked.seq)
+    AND NOT EXISTS (SELECT 1 FROM dead_letter_inputs AS l WHERE l.seq = ranked.seq);
+
+-- name: delete_doomed
+DELETE FROM artifacts WHERE seq IN (SELECT seq FROM doomed);
+
+-- name: delete_doomed_tags
+DELETE FROM artifact_tags WHERE seq IN (SELECT seq FROM doomed);
+
+-- name: delete_doomed_keys
+DELETE FROM idempotency_keys WHERE seq IN (SELECT seq FROM doomed);
+
+-- name: delete_doomed_consumptions
+DELETE FROM consumptions WHERE seq IN (SELECT seq FROM doomed);
+
+-- name: delete_doomed_runs
+-- Runs that used something, of which nothing is left.
+DELETE FROM runs WHERE number IN (
+    SELECT DISTINCT c.run FROM consumptions AS c WHERE c.seq IN (SELECT seq FROM doomed)
+    EXCEPT
+    SELECT c.run FROM consumptions AS c
+    WHERE c.run IN (SELECT run FROM consumptions WHERE seq IN (SELECT seq FROM doomed))
+        AND c.seq NOT IN (SELECT seq FROM doomed)
+);
+
+-- name: drop_doomed
+DROP TABLE doomed;

@@ -1,0 +1,223 @@
+"""The one writer of a board: what has queued since the last transaction goes into the next."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, NamedTuple, TypeAlias, TypeVar
+
+from flock.core.artifacts import set_seq
+from flock.core.delivery import Delivery, Run
+from flock.errors import StoreError
+from flock.store.protocol import Commit
+from flock.store.sqlite.failures import named
+from flock.store.sqlite.records import delivery_key, open_run_values
+from flock.store.sqlite.transaction import Conflict, Counters, Noted, Transaction
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_MOST: Final = 1000
+"""How many commits go into one transaction at the most."""
+
+
+class _Uncancellable(asyncio.Future[None]):
+    """The outcome of a commit, which is waited for whatever happens to who waits.
+
+    A task that is cancelled meanwhile gets its cancellation when the outcome is there: a future
+    that refuses to be cancelled lets `Task.cancel` put it off until then.
+    """
+
+    def cancel(self, msg: object = None) -> bool:
+        """Refuse."""
+        del msg
+        return False
+
+
+class _Pending(NamedTuple):
+    commit: Commit
+    progress: Sequence[Noted]
+    outcome: _Uncancellable
+
+
+_Item: TypeAlias = _Pending | Noted
+_Outcome: TypeAlias = tuple[_Pending, int | StoreError]
+
+
+class Writer:
+    """Commits in order of arrival, in a thread of its own, many in one transaction.
+
+    While a transaction is being written, what comes queues for the next one. A commit that
+    cannot be true beside the others fails alone.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        path: Path,
+        counters: Counters,
+        on_commits: Callable[[], None],
+    ) -> None:
+        self._connection = connection
+        self._path = path
+        self._counters = counters
+        self._on_commits = on_commits
+        self._thread = ThreadPoolExecutor(1, "flock-writer")
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[_Item] = deque()
+        self._is_busy = False
+
+    @property
+    def position(self) -> int:
+        """Position of the newest artifact."""
+        return self._counters.seq
+
+    async def commit(self, commit: Commit) -> None:
+        """Make a commit true; see `BlackboardStore.commit`."""
+        outcome = _Uncancellable(loop=self._loop)
+        progress = [_run_noted(run) for run in commit.progress] if commit.progress else ()
+        self._queue.append(_Pending(commit, progress, outcome))
+        if not self._is_busy:
+            self._start()
+        await outcome
+
+    def note(self, what: Run | Delivery) -> None:
+        """Write progress down soon."""
+        if isinstance(what, Run):
+            noted = _run_noted(what)
+        else:
+            noted = Noted(None, (*delivery_key(what), what.arrived, what.number))
+        self._queue.append(noted)
+        if not self._is_busy:
+            self._start()
+
+    async def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do something else with the connection, between two transactions, and return its result.
+
+        Raises:
+            StoreError: SQLite could not do it; a transaction that it began was undone.
+        """
+        return await self._loop.run_in_executor(self._thread, self._called, work)
+
+    async def close(self) -> None:
+        """Write what is queued, and let go of the thread and the connection."""
+        while self._is_busy or self._queue:
+            idle = _Uncancellable(loop=self._loop)
+            self._queue.append(_Pending(Commit(), (), idle))
+            if not self._is_busy:
+                self._start()
+            await idle
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of the thread and the connection once the transaction that goes on has ended."""
+        self._thread.shutdown(wait=True)
+        self._connection.close()
+
+    # --- on the event loop ---
+
+    def _start(self) -> None:
+        self._is_busy = True
+        self._loop.call_soon(self._write_next)
+
+    def _write_next(self) -> None:
+        queue = self._queue
+        batch = [queue.popleft() for _ in range(min(len(queue), _MOST))]
+        written = self._loop.run_in_executor(self._thread, self._write, batch)
+        written.add_done_callback(self._written)
+
+    def _written(self, written: asyncio.Future[list[_Outcome]]) -> None:
+        if self._queue:
+            self._write_next()
+        else:
+            self._is_busy = False
+        for (commit, _, outcome), result in written.result():
+            if isinstance(result, StoreError):
+                outcome.set_exception(result)
+                continue
+            _settle(commit, result)
+            outcome.set_result(None)
+        self._on_commits()
+
+    # --- in the thread ---
+
+    def _write(self, batch: Sequence[_Item]) -> list[_Outcome]:
+        """Write a batch; return what became of each commit of it. It never raises."""
+        commits = [item for item in batch if isinstance(item, _Pending)]
+        try:
+            return [*zip(commits, self._transact(batch), strict=True)]
+        except StoreError as error:
+            if not commits:
+                logger.exception("The progress of runs could not be written down")
+            if not isinstance(error, Conflict) or len(batch) == 1:
+                return [(pending, error) for pending in commits]
+        found: list[_Outcome] = []
+        for item in batch:  # one of them is at fault
+            found += self._write([item])
+        return found
+
+    def _transact(self, batch: Sequence[_Item]) -> list[int]:
+        """Write a batch in one transaction; return the first position of each commit.
+
+        Raises:
+            StoreError: It could not be written, and nothing of it was.
+        """
+        transaction = Transaction(self._counters)
+        connection = self._connection
+        try:
+            for item in batch:
+                if isinstance(item, Noted):
+                    transaction.note(item)
+                else:
+                    transaction.add(item.commit, item.progress)
+            connection.execute("BEGIN IMMEDIATE")
+            transaction.write(connection)
+            connection.execute("COMMIT")
+        except BaseException as error:
+            self._undo()
+            if isinstance(error, StoreError):
+                raise
+            if isinstance(error, sqlite3.Error):
+                raise named(error, self._path) from error
+            msg = f"a commit could not be written to {str(self._path)!r}: {error!r}"
+            raise StoreError(msg) from error
+        transaction.settle()
+        return transaction.places
+
+    def _called(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return work(self._connection)
+        except sqlite3.Error as error:
+            raise named(error, self._path) from error
+        finally:
+            self._undo()
+
+    def _undo(self) -> None:
+        """End a transaction that could not be committed; a full disk may have ended it."""
+        if self._connection.in_transaction:
+            try:
+                self._connection.execute("ROLLBACK")
+            except sqlite3.Error:
+                logger.exception("A transaction on %s could not be undone", self._path)
+
+
+def _settle(commit: Commit, place: int) -> None:
+    """Let the objects of a commit know that it is true."""
+    for artifact in commit.artifacts:
+        set_seq(artifact, place)
+        place += 1
+    for delivery in commit.closed:
+        delivery.is_open = False
+    for delivery in commit.opened:
+        delivery.is_open = True
+    commit.is_done = True
+
+
+def _run_noted(run: Run) -> Noted:
+    return Noted(run.key, open_run_values(run))
