@@ -80,8 +80,11 @@ if TYPE_CHECKING:
         RunTimeout,
         SchemaTooNew,
         ServerUnavailable,
+        StoreCorrupt,
         StoreError,
+        StoreFull,
         StoreLocked,
+        StoreReadOnly,
         TuningError,
         TypeRegistryError,
         UpcastError,
@@ -110,6 +113,7 @@ if TYPE_CHECKING:
     from flock.orchestrator.idle import IdleReport
     from flock.store.memory import InMemoryBlackboardStore
     from flock.store.protocol import ArtifactSummary, BlackboardStore, ConsumptionRecord, DeadLetter
+    from flock.store.sqlite import SQLiteBlackboardStore
     from flock.tools.box import ToolBox, toolbox_of
     from flock.tools.function import FunctionTool, flock_tool
     from flock.tools.mcp.server import MCPServer
@@ -208,14 +212,18 @@ __all__ = [
     "RunStarted",
     "RunSucceeded",
     "RunTimeout",
+    "SQLiteBlackboardStore",
     "ScheduleDecision",
     "SchemaTooNew",
     "SecretDetector",
     "SemanticMatch",
     "ServerUnavailable",
     "Spent",
+    "StoreCorrupt",
     "StoreError",
+    "StoreFull",
     "StoreLocked",
+    "StoreReadOnly",
     "Subscription",
     "SystemClock",
     "TenantVisibility",
@@ -384,8 +392,11 @@ _MODULES = {
         "RunTimeout",
         "SchemaTooNew",
         "ServerUnavailable",
+        "StoreCorrupt",
         "StoreError",
+        "StoreFull",
         "StoreLocked",
+        "StoreReadOnly",
         "TuningError",
         "TypeRegistryError",
         "UpcastError",
@@ -419,6 +430,7 @@ _MODULES = {
         "ConsumptionRecord",
         "DeadLetter",
     ),
+    "flock.store.sqlite": ("SQLiteBlackboardStore",),
     "flock.tools.box": (
         "ToolBox",
         "toolbox_of",

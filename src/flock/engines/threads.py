@@ -9,7 +9,7 @@ import queue
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -40,20 +40,12 @@ class ThreadPool:
                 `RuntimeError`, since a coroutine cannot raise it.
         """
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
+        future: asyncio.Future[tuple[T | None, BaseException | None]] = loop.create_future()
         context = contextvars.copy_context()
 
         def deliver(result: T | None, error: BaseException | None) -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(result)  # pyright: ignore[reportArgumentType]
-            elif isinstance(error, StopIteration):
-                wrapped = RuntimeError(f"{fn!r} raised StopIteration")
-                wrapped.__cause__ = error
-                future.set_exception(wrapped)
-            else:
-                future.set_exception(error)
+            if not future.done():
+                future.set_result((result, error))
 
         def job() -> Callable[[], None]:
             result: T | None = None
@@ -69,7 +61,16 @@ class ThreadPool:
                 loop.call_soon_threadsafe(deliver, result, error)
 
         self._worker().jobs.put(job)
-        return await future
+        result, error = await future
+        if error is None:
+            return cast("T", result)
+        try:  # raised here: a future would throw a GeneratorExit, which closes who waits
+            if isinstance(error, StopIteration):
+                msg = f"{fn!r} raised StopIteration"
+                raise RuntimeError(msg) from error
+            raise error
+        finally:
+            del error
 
     def close(self) -> None:
         """End the idle threads; busy ones end with their call."""

@@ -12,6 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import Final, TypeVar
 
 from flock.store.sqlite.failures import named
+from flock.store.sqlite.schema import migrate
 
 T = TypeVar("T")
 
@@ -112,3 +113,10 @@ def read_once(path: Path, work: Callable[[sqlite3.Connection], T]) -> T:
             return in_one_state(connection, path, work)
     except sqlite3.Error as error:
         raise named(error, path) from error
+
+
+def read_empty(work: Callable[[sqlite3.Connection], T]) -> T:
+    """Read from a board on which nothing was ever done."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrate(connection, Path("an empty board"))
+        return work(connection)

@@ -8,6 +8,7 @@ import sqlite3
 import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar, cast, get_args
@@ -34,7 +35,7 @@ from flock.store.sqlite.failures import named
 from flock.store.sqlite.openwork import read_dead_letters, read_open_work
 from flock.store.sqlite.ownership import Ownership
 from flock.store.sqlite.queries import EVERYTHING, condition, query
-from flock.store.sqlite.reader import Reader, connect, read_once
+from flock.store.sqlite.reader import Reader, connect, read_empty, read_once
 from flock.store.sqlite.records import ARTIFACT, artifact_from
 from flock.store.sqlite.transaction import Counters
 from flock.store.sqlite.writer import Writer
@@ -133,20 +134,31 @@ class SQLiteBlackboardStore:
         self._abandon()  # what an event loop that ended left open
         loop = asyncio.get_running_loop()
         if self.read_only:
-            await loop.run_in_executor(None, read_once, self.path, self._check)
+            await self._read(self._check)
         else:
-            opening = loop.run_in_executor(None, self._connect, holder)
+            thread = ThreadPoolExecutor(1, "flock-writer")
             try:
-                connection = await asyncio.shield(opening)
-            except asyncio.CancelledError:
-                await asyncio.wait([opening])
-                if opening.exception() is None:
-                    opening.result().close()
-                    self._ownership.release()
+                connection = await self._connected(thread, holder)
+            except BaseException:
+                thread.shutdown(wait=False)
                 raise
-            self._writer = Writer(connection, self.path, self._counters, self._tell_watchers)
+            self._writer = Writer(
+                connection, thread, self.path, self._counters, self._tell_watchers
+            )
         self._reader = Reader(self.path)
         self._holder, self._loop = holder, loop
+
+    async def _connected(self, thread: ThreadPoolExecutor, holder: str) -> sqlite3.Connection:
+        """Take the file in a thread; whoever is cancelled meanwhile lets go of it again."""
+        opening = asyncio.get_running_loop().run_in_executor(thread, self._connect, holder)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            await asyncio.wait([opening])
+            if opening.exception() is None:
+                opening.result().close()
+                self._ownership.release()
+            raise
 
     def _check(self, connection: sqlite3.Connection) -> None:
         schema.require_current(connection, self.path)
@@ -291,8 +303,18 @@ class SQLiteBlackboardStore:
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._reader is not None and self._loop is asyncio.get_running_loop():
             return await self._reader.read(work)
+        thread = ThreadPoolExecutor(1, "flock-reader")
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(None, read_once, self.path, work)
+        try:
+            return await loop.run_in_executor(thread, self._read_closed, work)
+        finally:
+            thread.shutdown(wait=False)
+
+    def _read_closed(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Read a board that is not open here; one that was never open is empty."""
+        if not self.read_only and not self.path.exists():
+            return read_empty(work)
+        return read_once(self.path, work)
 
     async def open_work(
         self, subscription_of: Callable[[str, int], Subscription | None]

@@ -60,6 +60,7 @@ class Writer:
     def __init__(
         self,
         connection: sqlite3.Connection,
+        thread: ThreadPoolExecutor,
         path: Path,
         counters: Counters,
         on_commits: Callable[[], None],
@@ -68,7 +69,7 @@ class Writer:
         self._path = path
         self._counters = counters
         self._on_commits = on_commits
-        self._thread = ThreadPoolExecutor(1, "flock-writer")
+        self._thread = thread
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Item] = deque()
         self._is_busy = False
