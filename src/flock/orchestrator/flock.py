@@ -189,6 +189,8 @@ class Flock:
         """
         if isinstance(component, type) or not hasattr(component, "on_artifact_published"):
             msg = f"{component!r} is no instance of an OrchestratorComponent"
+            if hasattr(component, "on_pre_evaluate"):
+                msg += ", but of an AgentComponent; give it to an agent, with_utilities()"
             raise DeclarationError(msg)
         if self._opening.state != "closed":
             msg = f"add component {component!r} before the board is opened"
