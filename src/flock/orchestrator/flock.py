@@ -457,7 +457,7 @@ class Flock:
         await self._opening.open()
         report = await self._parts.signal.wait(self.clock, span)
         if raise_on_error and report.errors:
-            msg = f"{report.failed} runs failed"
+            msg = f"{report.failed} run{'s' * (report.failed != 1)} failed"
             raise ExceptionGroup(msg, list(report.errors))
         return report
 
