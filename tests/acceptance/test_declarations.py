@@ -871,4 +871,4 @@ async def test_an_instance_or_a_name_instead_of_a_class_is_told() -> None:
     async with Flock() as board:
         for wrong in ("Order", Order(number=1)):
             with pytest.raises(TypeRegistryError, match="give the class itself"):
-                await board.store.get_by_type(wrong)  # pyright: ignore[reportArgumentType, reportUnknownMemberType]
+                await board.store.get_by_type(wrong)  # pyright: ignore[reportArgumentType]
