@@ -53,12 +53,14 @@ if TYPE_CHECKING:
     from flock.engines.base import EngineComponent
     from flock.engines.chat import ChatAnswer, ChatModel, ChatRequest, ToolRequest
     from flock.engines.dspy import DSPyEngine
+    from flock.engines.dspy.hosted import HostedModel
     from flock.engines.dspy.patience import Patience
     from flock.engines.dspy.tuned import TunedPrompt
     from flock.engines.dspy.tuning.examples import TuningExample, read_examples
     from flock.engines.dspy.tuning.history import export_examples, past_runs
     from flock.engines.dspy.tuning.report import TuningProgress, TuningReport
     from flock.engines.dspy.tuning.tuner import tune
+    from flock.engines.local.model import LocalModel
     from flock.engines.semantic import OnnxEmbedder
     from flock.errors import (
         BudgetExceeded,
@@ -175,6 +177,7 @@ __all__ = [
     "Guard",
     "GuardBlocked",
     "GuardFound",
+    "HostedModel",
     "IdleReport",
     "Image",
     "ImageLimits",
@@ -182,6 +185,7 @@ __all__ = [
     "JoinExpired",
     "JoinSpec",
     "LabelledVisibility",
+    "LocalModel",
     "LoopLimitExceeded",
     "MCPServer",
     "ModelCalled",
@@ -356,6 +360,7 @@ _MODULES = {
         "ToolRequest",
     ),
     "flock.engines.dspy": ("DSPyEngine",),
+    "flock.engines.dspy.hosted": ("HostedModel",),
     "flock.engines.dspy.patience": ("Patience",),
     "flock.engines.dspy.tuned": ("TunedPrompt",),
     "flock.engines.dspy.tuning.examples": (
@@ -371,6 +376,7 @@ _MODULES = {
         "TuningReport",
     ),
     "flock.engines.dspy.tuning.tuner": ("tune",),
+    "flock.engines.local.model": ("LocalModel",),
     "flock.engines.semantic": ("OnnxEmbedder",),
     "flock.errors": (
         "BudgetExceeded",

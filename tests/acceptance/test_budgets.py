@@ -146,8 +146,23 @@ async def test_calls_that_go_on_are_counted_by_what_they_may_take() -> None:
         for _ in range(20):
             await asyncio.sleep(0)
         engine.gate.set()
-        await board.run_until_idle()
+        report = await board.run_until_idle()
         assert engine.calls == 3
+        text = str(report.errors[0])  # others hold what is left, and may give it back
+        assert "30 set aside for calls that go on" in text
+        assert "allow more with budget(tokens=...), and redrive the run" in text
+        assert "smaller max_tokens" in text
+
+
+async def test_a_call_of_unknown_size_is_told_that_nothing_is_left() -> None:
+    async with Flock().budget(tokens=10) as board:
+        thinking(board, Thinker(tokens=10))
+        thinking(board, Thinker(tokens=0), "asks what is left")
+        await board.publish(Question())
+        report = await board.run_until_idle()
+        [text] = map(str, report.errors)
+        assert "this call of 'm' needs more than is left" in text
+        assert "may take 0" not in text
 
 
 async def test_a_refused_run_waits_as_a_dead_letter_for_a_larger_budget() -> None:
@@ -230,7 +245,7 @@ async def test_money_cannot_be_bounded_for_a_model_of_unknown_price() -> None:
         report = await board.run_until_idle()
         assert engine.calls == 0
         assert "'mystery'" in str(report.errors[0])
-        assert "tokens" in str(report.errors[0])
+        assert str(report.errors[0]).endswith("bound tokens instead, with budget(tokens=...)")
 
 
 async def test_a_run_over_budget_is_not_tried_again() -> None:

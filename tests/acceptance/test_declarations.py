@@ -30,6 +30,7 @@ from flock import (
     NotYetAvailable,
     OrchestratorComponent,
     PublicVisibility,
+    TypeRegistryError,
     flock_type,
 )
 
@@ -847,3 +848,27 @@ def test_a_spec_is_refused_by_each_agent_that_is_given_it() -> None:
         with pytest.raises(DeclarationError, match=f"agent '{name}', consumes: batch: "):
             board.agent(name).consumes(Order, batch=shared)
     asyncio.run(board.shutdown())
+
+
+async def test_an_agent_that_nothing_starts_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    board = Flock()
+    board.agent("mute").calls(lambda order: None)
+    board.agent("hearing").calls(pack)
+    board.agent("source").calls(nothing)  # waits for nothing
+    async with board:
+        pass
+    [record] = [r for r in caplog.records if "consumes nothing" in r.message]
+    assert "'mute'" in record.message
+    assert "'order'" in record.message
+
+
+def test_a_component_in_the_wrong_place_is_told_where_it_belongs() -> None:
+    with pytest.raises(DeclarationError, match="give it to an agent, with_utilities"):
+        Flock().add_component(AgentComponent(name="watch"))  # pyright: ignore[reportArgumentType]
+
+
+async def test_an_instance_or_a_name_instead_of_a_class_is_told() -> None:
+    async with Flock() as board:
+        for wrong in ("Order", Order(number=1)):
+            with pytest.raises(TypeRegistryError, match="give the class itself"):
+                await board.store.get_by_type(wrong)  # pyright: ignore[reportArgumentType]

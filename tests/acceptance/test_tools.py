@@ -231,6 +231,8 @@ def test_what_is_no_tool_is_refused_where_it_is_declared(tools: Any, words: str)
     [
         ({"max_calls": 0}, "max_calls must be a whole number from 1"),
         ({"approve": True}, "approve takes a function"),
+        ({"approve": len}, r"called as approve\(tool, arguments, ctx\), and .* cannot be"),
+        ({"approve": lambda tool: bool(tool)}, r"called as approve\(tool, arguments, ctx\)"),
         ({"timeout": -1}, "timeout must be more than 0"),
     ],
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flock.core.binding import accepts, left_without
 from flock.core.lifecycle import has_hook
 from flock.core.outputs import OutputGroup, OutputSpec
+from flock.core.roles import Role
 from flock.core.subscription import Subscription
 from flock.core.types import registry
 from flock.core.words import Word
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
 
     from flock.core.agent import Agent
     from flock.core.signature import FunctionSignature
+
+logger = logging.getLogger(__name__)
+
+_INPUT: Final = frozenset(Role) - {Role.CONTEXT, Role.INPUTS, Role.DEFAULT}
+"""What a parameter is given of an artifact."""
 
 
 def settle(agent: Agent) -> None:
@@ -43,6 +50,8 @@ def settle(agent: Agent) -> None:
             "the agent has engines too; give one, calls(fn) or with_engines()"
         )
     subscriptions = agent.subscriptions or _annotated_inputs(agent, signature)
+    if not subscriptions:
+        _warn_of_silence(agent, signature)
     _check_parameters(agent, signature, subscriptions)
     _check_outputs(agent, signature)
     agent.subscriptions = subscriptions
@@ -63,6 +72,18 @@ def _annotated_inputs(agent: Agent, signature: FunctionSignature) -> list[Subscr
         Subscription(agent.name, index, tuple(registry.entry(model) for model in models))
         for index, models in enumerate(groups)
     ]
+
+
+def _warn_of_silence(agent: Agent, signature: FunctionSignature) -> None:
+    """Say that nothing on the board starts an agent whose function waits for something."""
+    waiting = [p.name for p in signature.parameters if p.role in _INPUT and not p.optional]
+    if waiting:
+        logger.warning(
+            "agent %r consumes nothing, so that only a direct call starts it; annotate parameter "
+            "%r with a model class, or add consumes()",
+            agent.name,
+            waiting[0],
+        )
 
 
 def _publish_annotated(agent: Agent, signature: FunctionSignature) -> None:

@@ -244,7 +244,10 @@ class TypeRegistry:
             TypeRegistryError: `cls` is no Pydantic model class, or the name is another's.
         """
         if not (isinstance(cls, type) and issubclass(cls, BaseModel)) or cls is BaseModel:
-            msg = f"{cls!r} is no Pydantic model class; derive it from pydantic.BaseModel"
+            remedy = "derive it from pydantic.BaseModel"
+            if isinstance(cls, str | BaseModel):
+                remedy = "give the class itself"
+            msg = f"{cls!r} is no Pydantic model class; {remedy}"
             raise TypeRegistryError(msg)
         if isinstance(version, bool) or not isinstance(version, int) or version < 1:
             msg = (

@@ -286,8 +286,13 @@ class Word:
 
     def calls_tools(self, approve: object, timeout: object) -> None:
         """Check how tools are called."""
-        if approve is not None and (not callable(approve) or isinstance(approve, type)):
-            self.refuse(f"approve takes a function, not {approve!r}")
+        if approve is not None:
+            if not callable(approve) or isinstance(approve, type):
+                self.refuse(f"approve takes a function, not {approve!r}")
+            if not _can_take(approve, 3):
+                self.refuse(
+                    f"approve is called as approve(tool, arguments, ctx), and {approve!r} cannot be"
+                )
         if timeout is not None:
             self.trying(seconds, timeout, "timeout")
 

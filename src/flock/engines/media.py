@@ -12,6 +12,7 @@ from flock.core.media.file import File
 from flock.core.media.image import IMAGE_FORMAT, Image
 from flock.core.media.placeholders import Placeholders
 from flock.core.media.walk import media_parts, text_without_media
+from flock.engines.spotlight import spotlit
 from flock.errors import EngineError
 
 if TYPE_CHECKING:
@@ -71,8 +72,12 @@ class PromptMedia:
                 self._check(path, media, type(model).__name__)
         return text
 
-    def parts(self) -> list[dict[str, Any]]:
-        """Return what to put behind the text of the message: each medium after its name."""
+    def parts(self, *, spotlight: bool = False) -> list[dict[str, Any]]:
+        """Return what to put behind the text of the message: each medium after its name.
+
+        Args:
+            spotlight: Whether the text of files stands between delimiters that it cannot hold.
+        """
         parts: list[dict[str, Any]] = []
         for name, media in self._placeholders.media.items():
             if isinstance(media, Image):
@@ -80,7 +85,11 @@ class PromptMedia:
                 parts.append({"type": "image_url", "image_url": {"url": media.data_url()}})
             elif media.is_text:
                 about = f"{name} is {media.name!r} ({media.media_type}):"
-                parts.append({"type": "text", "text": f"{about}\n{media.text()}"})
+                shown = f"{about}\n{media.text()}"
+                if spotlight:
+                    marked = spotlit(shown)
+                    shown = f"{name}: {marked.instruction}\n\n{marked.text}"
+                parts.append({"type": "text", "text": shown})
             else:
                 about = f"{name} is {media.name!r} ({media.media_type}):"
                 content = {"filename": media.name, "file_data": media.data_url()}
@@ -88,9 +97,14 @@ class PromptMedia:
                 parts.append({"type": "file", "file": content})
         return parts
 
-    def content(self, text: str) -> str | list[dict[str, Any]]:
-        """Return the content of a message: the text alone where there is nothing else."""
-        parts = self.parts()
+    def content(self, text: str, *, spotlight: bool = False) -> str | list[dict[str, Any]]:
+        """Return the content of a message: the text alone where there is nothing else.
+
+        Args:
+            text: The text before the media, marked already if it is to be.
+            spotlight: As in `parts`.
+        """
+        parts = self.parts(spotlight=spotlight)
         return [{"type": "text", "text": text}, *parts] if parts else text
 
     def _check(self, path: str, media: Image | File, kind: str) -> None:

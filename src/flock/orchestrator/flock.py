@@ -186,6 +186,8 @@ class Flock:
         """
         if isinstance(component, type) or not hasattr(component, "on_artifact_published"):
             msg = f"{component!r} is no instance of an OrchestratorComponent"
+            if hasattr(component, "on_pre_evaluate"):
+                msg += ", but of an AgentComponent; give it to an agent, with_utilities()"
             raise DeclarationError(msg)
         if self._opening.state != "closed":
             msg = f"add component {component!r} before the board is opened"
@@ -461,7 +463,7 @@ class Flock:
         await self._opening.open()
         report = await self._parts.signal.wait(self.clock, span)
         if raise_on_error and report.errors:
-            msg = f"{report.failed} runs failed"
+            msg = f"{report.failed} run{'s' * (report.failed != 1)} failed"
             raise ExceptionGroup(msg, list(report.errors))
         return report
 

@@ -185,34 +185,45 @@ class _Bound:
     def check_runs(self) -> None:
         runs = self._budget.runs
         if runs is not None and self.account.runs >= runs:
-            self._refuse(f"all {runs:,} runs have begun", "runs")
+            self._refuse(f"all {runs:,} runs have begun", self._more("runs", 0))
 
     def check(self, model: str, tokens: int, usd: float | None) -> None:
         tokens_left, usd_left = self.tokens_left, self.usd_left
         if tokens_left is not None and (tokens > tokens_left or tokens_left <= 0):
+            asked = f"may take {tokens:,}" if tokens else "needs more than is left"
             self._refuse(
                 f"of {self._budget.tokens:,} tokens {self.account.tokens:,} are spent and "
                 f"{self.account.reserved_tokens:,} set aside for calls that go on, and this call "
-                f"of {model!r} may take {tokens:,}",
-                "tokens",
+                f"of {model!r} {asked}",
+                self._more("tokens", self.account.reserved_tokens),
             )
         if usd_left is None:
             return
         if usd is None:
-            self._refuse(f"the price of {model!r} is not known, so that it cannot be kept", "usd")
+            self._refuse(
+                f"the price of {model!r} is not known, so that it cannot be kept",
+                "bound tokens instead, with budget(tokens=...)",
+            )
         elif usd > usd_left + _ROUNDING or usd_left <= _ROUNDING:
             self._refuse(
                 f"of ${self._budget.usd:,.4f} ${self.account.usd:,.4f} are spent and "
                 f"${self.account.reserved_usd:,.4f} set aside for calls that go on, and this call "
                 f"of {model!r} may cost ${usd:,.4f}",
-                "usd",
+                self._more("usd", self.account.reserved_usd),
             )
 
-    def _refuse(self, why: str, bound: str) -> NoReturn:
+    @staticmethod
+    def _more(bound: str, reserved: float) -> str:
+        """Return what helps against a budget that is used up, or held by calls that go on."""
+        remedy = f"allow more with budget({bound}=...), and redrive the run"
+        if reserved > 0:  # other calls hold it: they may give most of that back
+            remedy += "; calls with a smaller max_tokens set aside less"
+        return remedy
+
+    def _refuse(self, why: str, remedy: str) -> NoReturn:
         owner = "the board" if self._agent is None else f"agent {self._agent!r}"
         where = f" in workflow {self._workflow!r}" if self._workflow is not None else ""
-        remedy = "bound tokens instead" if "price" in why else "allow more and redrive the run"
-        msg = f"the budget of {owner}{where}: {why}; {remedy} with budget({bound}=...)"
+        msg = f"the budget of {owner}{where}: {why}; {remedy}"
         raise BudgetExceeded(msg)
 
 

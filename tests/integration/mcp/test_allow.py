@@ -51,6 +51,16 @@ async def test_a_tool_that_is_not_allowed_cannot_be_called(monkeypatch: pytest.M
         assert "does not offer the tool 'delete_file' here" in answer.text
 
 
+async def test_a_list_that_lets_no_tool_through_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with desk(stdio("odd", allow=["reed_*"])) as d:
+        assert await d.names() == []
+        assert await d.names() == []
+    [record] = [r for r in caplog.records if "let through" in r.message]
+    assert "'read_file'" in record.message
+
+
 async def test_a_tool_that_comes_later_has_to_be_allowed_as_well() -> None:
     async with desk(stdio(allow=["learn"])) as d:
         await d.text("learn", name="extra")

@@ -109,7 +109,7 @@ async def test_a_program_that_dies_is_tried_a_few_times(caplog: pytest.LogCaptur
     caplog.set_level("INFO")
     flock = Flock(clock=ManualClock(autojump=True))
     async with desk(stdio("broken", "dies"), flock=flock) as d:
-        with pytest.raises(ServerUnavailable, match="started, but does not speak MCP"):
+        with pytest.raises(ServerUnavailable, match=r"flock\.tools\.mcp\.link. at level INFO"):
             await d.box()
     assert caplog.text.count("trying again in") == 2
     assert "the licence has expired" in caplog.text

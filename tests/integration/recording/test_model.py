@@ -80,6 +80,41 @@ async def test_it_is_recorded_once_and_replayed_from_then_on(tmp_path: Path):
     assert recorded.tool_requests == (ToolRequest("c1", "look", '{"at": 1}'),)
 
 
+async def test_a_model_string_is_made_to_record_and_not_to_replay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made: list[str] = []
+
+    def model_for(name: str) -> Parrot:
+        made.append(name)
+        return Parrot()
+
+    monkeypatch.setattr("flock.testing.recording.model.model_for", model_for)
+    path = tmp_path / "answers.jsonl"
+    recorded = RecordedModel("test/parrot", path)
+    await recorded.chat(ask())
+    await recorded.chat(ask("bye"))
+    assert made == ["test/parrot"]
+    replayed = RecordedModel("test/parrot", path)
+    assert (await replayed.chat(ask())).text == "1: hello"
+    assert replayed.calls_tools
+    assert made == ["test/parrot"]
+
+
+async def test_another_model_than_the_recorded_one_is_named(tmp_path: Path):
+    path = tmp_path / "answers.jsonl"
+    await RecordedModel(Parrot(), path).chat(ask())
+    with pytest.raises(NotRecorded, match=r"'test/parrot', not of 'openai/gpt-4\.1'"):
+        await RecordedModel("openai/gpt-4.1", path).chat(ask())
+
+
+async def test_what_is_no_model_is_refused_before_it_is_asked(tmp_path: Path):
+    with pytest.raises(DeclarationError, match="its model string, or None, not 3"):
+        RecordedModel(3, tmp_path / "answers.jsonl")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(DeclarationError, match="there is no local model 'nobody'"):
+        RecordedModel("local/nobody", tmp_path / "answers.jsonl")
+
+
 async def test_without_a_model_it_is_the_one_that_was_recorded(tmp_path: Path):
     path = tmp_path / "answers.jsonl"
     await RecordedModel(Parrot(), path).chat(ask())

@@ -167,7 +167,7 @@ class DSPyEngine(EngineComponent):
                 self._model_of(chosen, shelf)
         except DeclarationError as error:
             msg = f"agent {agent.name!r}, model {chosen!r}: {error}"
-            raise DeclarationError(msg) from error
+            raise DeclarationError(msg) from error.__cause__  # not its like with fewer words
 
     async def evaluate(
         self, agent: Agent, ctx: Context, inputs: EvalInputs, output_group: OutputGroup

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import SecretStr
 
+from flock.engines.local.catalogue import CATALOGUE
 from flock.errors import DeclarationError, EngineError
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ def model_for(
         raise DeclarationError(msg)
     if name.startswith(LOCAL):
         return _local(name)
+    if name in CATALOGUE:
+        msg = f"{name!r} is a model inside the process; write {LOCAL + name!r}"
+        raise DeclarationError(msg)
     from flock.engines.dspy.hosted import HostedModel
 
     return HostedModel(name, api_base=api_base, api_key=api_key, client=client)

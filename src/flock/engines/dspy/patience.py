@@ -78,7 +78,11 @@ class Patience:
                 wait = self.wait(attempt, error)
                 if wait is None:
                     raise self._given_up(attempt, error) from error
-                logger.info(
+                # A provider is often busy. One that is away may be a wrong address, and who waits
+                # for it shall not have to wait for the last attempt to find out.
+                level = logging.WARNING if isinstance(error, ModelUnavailable) else logging.INFO
+                logger.log(
+                    level,
                     "Model %s failed at attempt %d and is asked again in %.1f s: %s",
                     model.name,
                     attempt,

@@ -112,10 +112,8 @@ def as_engine_error(error: LM15Error, model: str, secrets: Iterable[str]) -> Eng
     if isinstance(error, lm15.RateLimitError) or code == _BUSY:
         return _with_hint(RateLimited(f"{what} is rate limited{status}: {said}"), error)
     if isinstance(error, lm15.AuthError | lm15.NotConfiguredError) or _KEYLESS.search(said):
-        return EngineError(
-            f"{what} cannot be asked without a valid key{status}: {said}; set the provider's "
-            "environment variable, or DSPyEngine(api_key=SecretStr(...))"
-        )
+        why = f"{what} cannot be asked without a valid key{status}: {said.rstrip('.')}"
+        return EngineError(f"{why}; {_where_keys_come_from(said)}")
     if isinstance(error, lm15.StreamAssemblyError):
         return ModelUnavailable(f"the answer of {what} broke off: {said}")
     if _is_transient(error, code):
@@ -132,6 +130,14 @@ def as_engine_error(error: LM15Error, model: str, secrets: Iterable[str]) -> Eng
             f"{what} is not found at its provider{status}: {said}; check the name and api_base"
         )
     return EngineError(f"{what} refused the request{status}: {said}")
+
+
+def _where_keys_come_from(said: str) -> str:
+    """Return what to do about a key, besides what the error says already."""
+    remedy = "or give DSPyEngine(api_key=SecretStr(...))"
+    if "in the environment" in said:  # it names the variable
+        return remedy
+    return f"set the provider's environment variable, {remedy}"
 
 
 def _is_transient(error: LM15Error, code: int) -> bool:

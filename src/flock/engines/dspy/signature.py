@@ -107,7 +107,8 @@ class Form:
             ]
             messages = self._adapter.format(self.signature, demos, values)
         if media is not None and isinstance(messages[-1]["content"], str):
-            messages[-1]["content"] = media.content(messages[-1]["content"])
+            text = messages[-1]["content"]
+            messages[-1]["content"] = media.content(text, spotlight=self._spotlight)
         return messages
 
     def conversation(

@@ -196,7 +196,7 @@ def complain(name: str, error: Mapping[str, Any]) -> EngineError:
     if error.get("type") == "exceed_context_size_error":
         return ContextOverflow(
             f"the prompt has {error.get('n_prompt_tokens')} tokens, and {name!r} reads "
-            f"{error.get('n_ctx')} with its answer. Give it less, or a larger `context`"
+            f"{error.get('n_ctx')} with its answer. Give it less, or LocalModel(context=...) more"
         )
     return EngineError(f"{name!r} could not answer: {error.get('message', error)}")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flock import errors
 from flock.core.usage import Usage
 from flock.engines.chat import ChatAnswer, ChatModel, ChatRequest, ToolRequest
+from flock.engines.dspy.models import model_for
 from flock.errors import DeclarationError, EngineError, ModelUnavailable, RateLimited
 from flock.testing.recording.canonical import Json, Scrub, canonical, options
 from flock.testing.recording.cassette import Cassette, Mode, NotRecorded, cassette_of
@@ -36,23 +37,33 @@ class RecordedModel:
     and outages are not. Credentials are not stored, and images are stored as their hash.
 
     Args:
-        model: The model; None to replay without one.
+        model: The model, or its model string, which is only made where something is recorded, so
+            that a replay needs neither its extra nor its file or key. None to replay whatever
+            model was recorded.
         cassette: Where answers are kept: a path, or a `Cassette`.
         mode: See `Cassette`; `"once"` unless said.
 
     Raises:
-        DeclarationError: There is no model, and the mode is `"record"`.
+        DeclarationError: There is no model, and the mode is `"record"`; it is no model; or what a
+            model string names is missing, and needed to record.
+        NotRecorded: There is a model string, and no cassette that could be replayed.
     """
 
     def __init__(
         self,
-        model: ChatModel | None,
+        model: ChatModel | str | None,
         cassette: Cassette | str | Path,
         *,
         mode: Mode | None = None,
     ) -> None:
-        self._model = model
         self._cassette = cassette_of(cassette, mode)
+        self._string = model if isinstance(model, str) else None
+        if isinstance(model, str):
+            model = model_for(model) if self._cassette.is_recording else None
+        elif model is not None and (isinstance(model, type) or not hasattr(model, "chat")):
+            msg = f"RecordedModel takes a model, its model string, or None, not {model!r}"
+            raise DeclarationError(msg)
+        self._model = model
         if model is None and self._cassette.mode == "record":
             msg = f"{self._cassette!r} records, and there is no model to ask; give one"
             raise DeclarationError(msg)
@@ -157,6 +168,15 @@ class RecordedModel:
         if self._cassette.is_recording:
             msg = f"there is no cassette {str(self._cassette.path)!r}, and no model to record one"
             raise NotRecorded(msg)
+        if self._string is not None:
+            known = ", ".join(repr(note["name"]) for note in found) or "no model"
+            found = [note for note in found if note["name"] == self._string]
+            if not found:
+                msg = (
+                    f"{self._cassette!r} holds answers of {known}, not of {self._string!r}; "
+                    "delete the file, or use mode='record', to record anew"
+                )
+                raise NotRecorded(msg)
         if len(found) != 1:
             msg = (
                 f"{self._cassette!r} holds the answers of {len(found)} models; give RecordedModel "

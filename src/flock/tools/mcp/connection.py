@@ -70,6 +70,7 @@ class Connection:
         self._opener: asyncio.Task[None] | None = None
         self._check: asyncio.Task[None] | None = None
         self._is_closed = False
+        self._is_told_of_none = False
 
     async def tools(self) -> dict[str, types.Tool]:
         """Return the allowed tools by their names on the server, as they are now.
@@ -82,7 +83,15 @@ class Connection:
         tools = (await self._linked()).tools
         if tools is None:
             tools = await self._asking(self._list, "list its tools")
-        return {name: tool for name, tool in tools.items() if self.server.allows(name)}
+        allowed = {name: tool for name, tool in tools.items() if self.server.allows(name)}
+        if tools and not allowed and not self._is_told_of_none:
+            self._is_told_of_none = True  # once, not in each run
+            logger.warning(
+                "MCP server %r has no tool that allow= and deny= let through; it has: %s",
+                self.server.name,
+                ", ".join(map(repr, tools)),
+            )
+        return allowed
 
     async def resources(self) -> list[ToolResource]:
         """Return the resources that the server was declared with.

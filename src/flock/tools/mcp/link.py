@@ -359,8 +359,9 @@ def _unavailable(server: MCPServer, error: Exception, status: int | None) -> Ser
         why = f"{transport.command!r} cannot be started ({_said(cause)}); correct command="
     else:
         why = (
-            f"{transport.command!r} started, but does not speak MCP ({_said(cause)}); see its log, "
-            "and try the command with its args by hand"
+            f"{transport.command!r} started, but does not speak MCP ({_said(cause)}); see what it "
+            f"wrote to the logger {logger.name!r} at level INFO, and try the command with its args "
+            "by hand"
         )
     unavailable = ServerUnavailable(f"MCP server {server.name!r} could not be reached: {why}")
     unavailable.__cause__ = cause

@@ -34,6 +34,11 @@ def test_what_names_no_model_is_refused(name: str) -> None:
         model_for(name)
 
 
+def test_a_model_inside_the_process_is_recognized_without_its_prefix() -> None:
+    with pytest.raises(DeclarationError, match="write 'local/smollm2-135m'"):
+        model_for("smollm2-135m")
+
+
 def test_a_shelf_makes_each_model_once() -> None:
     shelf = ModelShelf()
     first = shelf.get("openai/a", api_key=SecretStr("a secret"), client={"headers": {"x": "y"}})

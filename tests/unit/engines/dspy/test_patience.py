@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from flock import Backoff, ChatRequest, EngineError, ModelUnavailable, Patience, RateLimited
@@ -38,6 +40,16 @@ async def test_without_a_hint_the_waits_grow_up_to_their_bound() -> None:
 async def test_jitter_only_shortens_the_waits() -> None:
     patience = Patience(backoff=Backoff(initial=8))
     assert 0 <= await waited(patience, busy(), "ok") <= 8
+
+
+async def test_an_outage_is_a_warning_and_a_busy_provider_is_none(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    await waited(Patience(), busy(1), ModelUnavailable("no connection"), "ok")
+    first, second = caplog.records
+    assert (first.levelname, second.levelname) == ("INFO", "WARNING")
+    assert "no connection" in second.message
 
 
 async def test_the_last_error_is_raised_with_its_hint() -> None:
