@@ -124,20 +124,35 @@ def delivery_key(delivery: Delivery) -> Values:
     return (delivery.artifact.seq, subscription.agent, subscription.index)
 
 
-def open_run_values(run: Run) -> Values:
-    """Return a run that goes on as a row of `open_runs`, as it is now."""
-    subscription = run.subscription
-    assert subscription is not None
-    return (
-        id_of(run.key),
-        run.agent,
-        subscription.index,
-        run.is_batch,
-        run.attempt,
-        run.due,
-        run.emitted,
-        *_inputs(run, [delivery.artifact for delivery in run.deliveries]),
-    )
+class Progress:
+    """How far a run is, as it was when this was made.
+
+    Attributes:
+        run: The run; what it is made of does not change any more.
+    """
+
+    __slots__ = ("_attempt", "_due", "_emitted", "run")
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._attempt = run.attempt
+        self._due = run.due
+        self._emitted = run.emitted
+
+    def values(self) -> Values:
+        """Return it as a row of `open_runs`."""
+        run, subscription = self.run, self.run.subscription
+        assert subscription is not None
+        return (
+            id_of(run.key),
+            run.agent,
+            subscription.index,
+            run.is_batch,
+            self._attempt,
+            self._due,
+            self._emitted,
+            *_inputs(run, [delivery.artifact for delivery in run.deliveries]),
+        )
 
 
 def dead_letter_values(letter: DeadLetter) -> Values:

@@ -55,6 +55,8 @@ Durability = Literal["process", "power"]
 _SYNCHRONOUS: Final = {"process": "NORMAL", "power": "FULL"}
 """https://sqlite.org/pragma.html#pragma_synchronous, in WAL mode."""
 _LARGEST_WAL: Final = 64 * 1024 * 1024
+_PAGE_SIZE: Final = 8192
+"""Bytes. Fewer, larger pages than usual: each commit touches the ends of several indices."""
 _PAGE: Final = 256
 
 
@@ -181,6 +183,7 @@ class SQLiteBlackboardStore:
             raise named(error, self.path) from error
         try:
             if schema.version_of(connection, self.path) == 0:
+                connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self.durability]}")

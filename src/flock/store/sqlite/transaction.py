@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 from flock.core.delivery import Delivery, Run
@@ -13,6 +13,7 @@ from flock.errors import StoreError
 from flock.store.protocol import Commit, DeadLetter
 from flock.store.sqlite.queries import query
 from flock.store.sqlite.records import (
+    Progress,
     artifact_values,
     dead_letter_values,
     delivery_key,
@@ -134,19 +135,18 @@ class Conflict(StoreError):
     """One commit of several cannot be true beside what is on the board."""
 
 
-class Noted:
-    """Progress that nobody waits for, as it was when it was noted.
+class Arrival(NamedTuple):
+    """When a delivery came to its gate, as a row: its key, the time, and its number."""
 
-    Attributes:
-        run_key: The run whose progress it is; None of a delivery's.
-        values: The row of `open_runs`, or the delivery's key, when it came, and its number.
-    """
+    seq: int
+    agent: str
+    subscription: int
+    arrived: float
+    number: int
 
-    __slots__ = ("run_key", "values")
 
-    def __init__(self, run_key: int | None, values: Values) -> None:
-        self.run_key = run_key
-        self.values = values
+Noted: TypeAlias = Progress | Arrival
+"""What is written down without anybody waiting for it."""
 
 
 class Counters:
@@ -192,7 +192,7 @@ class Transaction:
         self._arrivals: list[Values] = []
         self._runs: list[Values] = []
         self._consumptions: list[Values] = []
-        self._open_runs: dict[int, Values] = {}
+        self._open_runs: dict[int, Progress] = {}
         self._ended: set[int] = set()
         self._steps: list[Values] = []
         self._letters: list[Values] = []
@@ -202,14 +202,14 @@ class Transaction:
 
     def note(self, noted: Noted) -> None:
         """Add progress that nobody waits for."""
-        values = noted.values
-        if noted.run_key is not None:
-            self._open_runs[noted.run_key] = values
-            self._ended.discard(noted.run_key)
+        if isinstance(noted, Progress):
+            key = noted.run.key
+            self._open_runs[key] = noted
+            self._ended.discard(key)
             return
-        self._arrived.append(values)
-        if values[4]:
-            self._arrivals.append((values[1], values[2], values[4]))
+        self._arrived.append(noted)
+        if noted.number:
+            self._arrivals.append((noted.agent, noted.subscription, noted.number))
 
     def add(self, commit: Commit, progress: Iterable[Noted]) -> None:
         """Add a commit.
@@ -346,7 +346,7 @@ class Transaction:
             (_ARRIVALS, self._arrivals),
             (_RUNS, self._runs),
             (_CONSUMPTIONS, self._consumptions),
-            (_OPEN_RUNS, [*self._open_runs.values()]),
+            (_OPEN_RUNS, [progress.values() for progress in self._open_runs.values()]),
             (_STEPS, self._steps),
             (_LETTERS, self._letters),
             (_LETTER_INPUTS, self._letter_inputs),

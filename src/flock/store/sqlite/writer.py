@@ -16,8 +16,8 @@ from flock.core.delivery import Delivery, Run
 from flock.errors import StoreError
 from flock.store.protocol import Commit
 from flock.store.sqlite.failures import named
-from flock.store.sqlite.records import delivery_key, open_run_values
-from flock.store.sqlite.transaction import Conflict, Counters, Noted, Transaction
+from flock.store.sqlite.records import Progress
+from flock.store.sqlite.transaction import Arrival, Conflict, Counters, Noted, Transaction
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Writer:
     async def commit(self, commit: Commit) -> None:
         """Make a commit true; see `BlackboardStore.commit`."""
         outcome = _Uncancellable(loop=self._loop)
-        progress = [_run_noted(run) for run in commit.progress] if commit.progress else ()
+        progress = [Progress(run) for run in commit.progress] if commit.progress else ()
         self._queue.append(_Pending(commit, progress, outcome))
         if not self._is_busy:
             self._start()
@@ -91,10 +91,11 @@ class Writer:
     def note(self, what: Run | Delivery) -> None:
         """Write progress down soon."""
         if isinstance(what, Run):
-            noted = _run_noted(what)
+            self._queue.append(Progress(what))
         else:
-            noted = Noted(None, (*delivery_key(what), what.arrived, what.number))
-        self._queue.append(noted)
+            artifact, arrived = what.artifact, what.arrived
+            arrival = Arrival(artifact.seq, what.agent, what.index, arrived, what.number)
+            self._queue.append(arrival)
         if not self._is_busy:
             self._start()
 
@@ -173,10 +174,10 @@ class Writer:
         connection = self._connection
         try:
             for item in batch:
-                if isinstance(item, Noted):
-                    transaction.note(item)
-                else:
+                if isinstance(item, _Pending):
                     transaction.add(item.commit, item.progress)
+                else:
+                    transaction.note(item)
             connection.execute("BEGIN IMMEDIATE")
             transaction.write(connection)
             connection.execute("COMMIT")
@@ -218,7 +219,3 @@ def _settle(commit: Commit, place: int) -> None:
     for delivery in commit.opened:
         delivery.is_open = True
     commit.is_done = True
-
-
-def _run_noted(run: Run) -> Noted:
-    return Noted(run.key, open_run_values(run))
