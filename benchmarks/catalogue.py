@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.scenarios.chain import Chain
+from benchmarks.scenarios.durable import Old, SQLite
 from benchmarks.scenarios.echo import Echo, Growth
 from benchmarks.scenarios.gates import Batch, Join, Waiting
 from benchmarks.scenarios.idle import Idle
@@ -29,6 +30,9 @@ SCENARIOS: dict[str, Scenario] = {
         Idle(),
         Memory(),
         Waiting(),
+        SQLite("sqlite", "process", 10_000, 0.2),
+        SQLite("sqlite, power", "power", 8_000, None),
+        Old(),
         Model(),
         Import(),
         Footprint(),

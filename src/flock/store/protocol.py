@@ -15,7 +15,7 @@ from flock.core.delivery import Delivery, Run
 from flock.core.filters import FilterConfig
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from datetime import datetime
 
     from flock.core.subscription import Subscription
@@ -268,11 +268,12 @@ class BlackboardStore(Protocol):
         """
         ...
 
-    async def commit(self, commit: Commit) -> None:
+    def commit(self, commit: Commit) -> Awaitable[None]:
         """Make all of it true at once and number the artifacts.
 
-        A commit in progress is finished or undone even when its caller is cancelled: the
-        cancellation is raised only then, and `commit.is_done` says which it was.
+        It begins when it is called, and is done when it was awaited. A commit in progress is
+        finished or undone even when its caller is cancelled: the cancellation is raised only
+        then, and `commit.is_done` says which it was.
 
         Raises:
             StoreError: It could not be done, and nothing of it was.

@@ -225,17 +225,17 @@ class SQLiteBlackboardStore:
 
     # --- writing ---
 
-    async def commit(self, commit: Commit) -> None:
+    def commit(self, commit: Commit) -> Awaitable[None]:
         """Make all of it true at once and number the artifacts; see `BlackboardStore.commit`.
 
         Raises:
             StoreError: It could not be done, and nothing of it was.
         """
-        await self._writing.commit(commit)
+        return (self._writer or self._writing).commit(commit)
 
     def note(self, what: Run | Delivery) -> None:
         """Write progress down soon; see `BlackboardStore.note`."""
-        self._writing.note(what)
+        (self._writer or self._writing).note(what)
 
     @property
     def _writing(self) -> Writer:

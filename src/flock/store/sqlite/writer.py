@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from flock.core.artifacts import set_seq
 from flock.core.delivery import Delivery, Run
@@ -40,10 +40,22 @@ class _Uncancellable(asyncio.Future[None]):
         return False
 
 
-class _Pending(NamedTuple):
-    commit: Commit
-    progress: Sequence[Noted]
-    outcome: _Uncancellable
+class _Pending(_Uncancellable):
+    """A commit on its way, which is its own outcome.
+
+    Attributes:
+        commit: The commit.
+        progress: Its runs that go on, as they were when it was made.
+    """
+
+    __slots__ = ("commit", "progress")
+
+    def __init__(
+        self, commit: Commit, progress: Sequence[Noted], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(loop=loop)
+        self.commit = commit
+        self.progress = progress
 
 
 _Item: TypeAlias = _Pending | Noted
@@ -79,14 +91,14 @@ class Writer:
         """Position of the newest artifact."""
         return self._counters.seq
 
-    async def commit(self, commit: Commit) -> None:
+    def commit(self, commit: Commit) -> asyncio.Future[None]:
         """Make a commit true; see `BlackboardStore.commit`."""
-        outcome = _Uncancellable(loop=self._loop)
         progress = [Progress(run) for run in commit.progress] if commit.progress else ()
-        self._queue.append(_Pending(commit, progress, outcome))
+        pending = _Pending(commit, progress, self._loop)
+        self._queue.append(pending)
         if not self._is_busy:
             self._start()
-        await outcome
+        return pending
 
     def note(self, what: Run | Delivery) -> None:
         """Write progress down soon."""
@@ -110,11 +122,7 @@ class Writer:
     async def close(self) -> None:
         """Write what is queued, and let go of the thread and the connection."""
         while self._is_busy or self._queue:
-            idle = _Uncancellable(loop=self._loop)
-            self._queue.append(_Pending(Commit(), (), idle))
-            if not self._is_busy:
-                self._start()
-            await idle
+            await self.commit(Commit())
         self.abandon()
 
     def abandon(self) -> None:
@@ -139,12 +147,12 @@ class Writer:
             self._write_next()
         else:
             self._is_busy = False
-        for (commit, _, outcome), result in written.result():
+        for pending, result in written.result():
             if isinstance(result, StoreError):
-                outcome.set_exception(result)
-                continue
-            _settle(commit, result)
-            outcome.set_result(None)
+                pending.set_exception(result)
+            else:
+                _settle(pending.commit, result)
+                pending.set_result(None)
         self._on_commits()
 
     # --- in the thread ---
