@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from json import dumps
 from typing import Final
 
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from flock.core.tool import ToolAnswer
 
@@ -26,7 +27,8 @@ def answer_of(value: object) -> ToolAnswer:
     if value is None:
         return ToolAnswer("Done; there is nothing to return.")
     try:
-        return ToolAnswer(to_json(value, by_alias=True, inf_nan_mode="constants").decode())
+        plain = to_jsonable_python(value, by_alias=True, inf_nan_mode="constants")
+        return ToolAnswer(dumps(plain, ensure_ascii=False, separators=(",", ":")))
     except (PydanticSerializationError, ValueError) as error:
         msg = (
             f"it returned {type(value).__qualname__}, which has no JSON ({error}); return text, "
@@ -35,10 +37,15 @@ def answer_of(value: object) -> ToolAnswer:
         raise TypeError(msg) from None
 
 
-def shortened(answer: ToolAnswer, max_chars: int) -> ToolAnswer:
-    """Return an answer of at most so many characters; one that is cut says so at its end."""
-    length = len(answer.text)
-    if length <= max_chars:
-        return answer
-    note = f"\n[Cut: these are the first {max_chars:,} of {length:,} characters]"
-    return replace(answer, text=answer.text[:max_chars] + note)
+def told(answer: ToolAnswer, max_chars: int) -> ToolAnswer:
+    """Return an answer as a model can be sent it.
+
+    It has at most so many characters, and says so at its end if it was cut. What UTF-8 cannot
+    carry, such as the bytes in odd file names, becomes `?`.
+    """
+    text = answer.text
+    if len(text) > max_chars:
+        note = f"\n[Cut: these are the first {max_chars:,} of {len(text):,} characters]"
+        text = text[:max_chars] + note
+    text = text.encode(errors="replace").decode()
+    return answer if text == answer.text else replace(answer, text=text)

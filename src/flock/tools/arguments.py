@@ -6,13 +6,19 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import PydanticUndefined, from_json, to_json
+from pydantic_core import (
+    PydanticSerializationError,
+    PydanticUndefined,
+    from_json,
+    to_json,
+    to_jsonable_python,
+)
 
 from flock.core.context import Context
 from flock.core.hints import read_hints
@@ -50,6 +56,20 @@ class Argument:
     is_positional: bool
     default: object
     is_field: bool
+
+
+class Bound(NamedTuple):
+    """The checked arguments of one call.
+
+    Attributes:
+        args: Those passed by place.
+        kwargs: Those passed by name.
+        read: What the model gave as it was understood, as JSON: `true` where it wrote `"yes"`.
+    """
+
+    args: list[Any]
+    kwargs: dict[str, Any]
+    read: dict[str, Any]
 
 
 class Arguments:
@@ -121,10 +141,8 @@ class Arguments:
         self._model, self.schema = model
         self._order = [parameter.name for parameter in _parameters(tool, function)]
 
-    def bind(
-        self, given: Mapping[str, object], ctx: Context | None
-    ) -> tuple[list[Any], dict[str, Any]]:
-        """Return the checked arguments of one call, those passed by place and those by name.
+    def bind(self, given: Mapping[str, object], ctx: Context | None) -> Bound:
+        """Check the arguments of one call.
 
         Raises:
             Refused: They do not fit the schema; the message names each mistake.
@@ -148,7 +166,13 @@ class Arguments:
             else:
                 continue
             (by_place if argument.is_positional else by_name)[argument.name] = value
-        return [by_place[name] for name in self._order if name in by_place], by_name
+        args = [by_place[name] for name in self._order if name in by_place]
+        read = {
+            argument.name: _plain(getattr(made, argument.field), given[argument.name])
+            for argument in self._arguments
+            if argument.field in made.model_fields_set
+        }
+        return Bound(args, by_name, read)
 
 
 def parse_arguments(arguments: str | Mapping[str, object]) -> dict[str, Any]:
@@ -162,7 +186,7 @@ def parse_arguments(arguments: str | Mapping[str, object]) -> dict[str, Any]:
         Refused: It is no JSON object.
     """
     try:
-        text = arguments.strip() if isinstance(arguments, str) else to_json(arguments)
+        text = arguments.strip().encode() if isinstance(arguments, str) else to_json(arguments)
         value: object = from_json(text) if text else {}
     except ValueError as error:
         msg = f"The arguments are no JSON ({error}). Write one JSON object."
@@ -256,6 +280,14 @@ def _try_model(
     except (PydanticUserError, PydanticInvalidForJsonSchema, TypeError, NameError) as error:
         return error
     return model, schema
+
+
+def _plain(value: object, given: object) -> object:
+    """Return a checked value as JSON, or as it was given where it has none any more."""
+    try:
+        return to_jsonable_python(value)
+    except (PydanticSerializationError, ValueError):
+        return given
 
 
 def _in_words(details: ErrorDetails, known: str) -> str:
