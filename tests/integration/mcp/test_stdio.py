@@ -117,13 +117,16 @@ async def test_what_a_server_writes_besides_goes_to_the_log(
     logger = logging.getLogger("flock.tools.mcp.link")
     logger.addFilter(hear)
     try:
-        async with desk(stdio("good", "garbage")) as d:
+        server = stdio("good", "garbage", env={"TOKEN": "hunter2-hunter2", "LEVEL": "on"})
+        async with desk(server) as d:
+            await d.text("shout", text="my token is hunter2-hunter2")
             await d.text("shout", text="the roof is on fire")
             await heard.wait()
     finally:
         logger.removeFilter(hear)
     assert capfd.readouterr().err == ""
     assert "MCP server 'files': the roof is on fire" in caplog.text
+    assert "MCP server 'files': my token is [hidden]" in caplog.text
     assert "MCP server 'files' wrote what is no message" in caplog.text  # to its standard output
 
 

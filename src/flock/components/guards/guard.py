@@ -14,6 +14,7 @@ from flock.components.agent import AgentComponent
 from flock.components.guards.content import KeyCollision, changed_json
 from flock.components.guards.inspection import Action, Inspection, Inspector, checked_flag
 from flock.components.orchestrator import OrchestratorComponent
+from flock.core.context import HostAround
 from flock.core.deltas import GuardFound, PartialOutput, Token, ToolCalled
 from flock.errors import DeclarationError
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from flock.core.artifacts import Artifact
     from flock.core.context import Context, EvalInputs, EvalResult, Host
     from flock.core.delivery import Run
-    from flock.core.usage import Reservation, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -273,18 +273,16 @@ def _tags(inspection: Inspection) -> frozenset[str]:
     return frozenset(f"guard:{kind.lower()}" for kind in inspection.counts)
 
 
-class _Withholding:
+class _Withholding(HostAround):
     """A run's host that tells nobody of unfinished outputs, and of all else what may be told."""
 
     def __init__(self, host: Host, redactor: Redactor) -> None:
-        self._host = host
+        super().__init__(host)
         self._redactor = redactor
 
-    @property
-    def is_heard(self) -> bool:
-        return self._host.is_heard
-
     def emit(self, run: Run, delta: object) -> None:
+        if not self.is_heard:
+            return
         match delta:
             case Token() | PartialOutput() | BaseModel():
                 return
@@ -302,11 +300,3 @@ class _Withholding:
             return changed_json(value, lambda text, name: self._redactor.redact(text, name)[0])
         except KeyCollision:
             return {}
-
-    async def reserve(
-        self, run: Run, model: str, tokens: int, usd: float | None
-    ) -> Reservation | None:
-        return await self._host.reserve(run, model, tokens, usd)
-
-    async def charge(self, run: Run, model: str, usage: Usage) -> None:
-        await self._host.charge(run, model, usage)

@@ -14,7 +14,7 @@ from pydantic_core import PydanticSerializationError, to_json, to_jsonable_pytho
 
 from flock.components.guards.content import KeyCollision
 from flock.core.artifacts import Artifact
-from flock.core.context import EvalResult
+from flock.core.context import EvalResult, HostAround
 from flock.core.lifecycle import has_hook
 from flock.core.signature import yielded_models
 from flock.core.types import registry
@@ -27,10 +27,9 @@ from flock.testing.recording.cassette import Cassette, Mode, cassette_of
 
 if TYPE_CHECKING:
     from flock.core.agent import Agent
-    from flock.core.context import Context, EvalInputs, Host
+    from flock.core.context import Context, EvalInputs
     from flock.core.delivery import Run
     from flock.core.outputs import OutputGroup
-    from flock.core.usage import Reservation
 
 _KIND: Final = "engine"
 _VISIBILITY: Final[TypeAdapter[Visibility]] = TypeAdapter(Visibility)
@@ -149,30 +148,15 @@ _spent: ContextVar[dict[str, Usage] | None] = ContextVar("flock_recorded_usage",
 """What the engine that is being recorded has charged: candidates of one run have each their own."""
 
 
-class _Metering:
+class _Metering(HostAround):
     """A run's host that notes what is charged."""
-
-    def __init__(self, host: Host) -> None:
-        self._host = host
-
-    @property
-    def is_heard(self) -> bool:
-        return self._host.is_heard
-
-    def emit(self, run: Run, delta: object) -> None:
-        self._host.emit(run, delta)
-
-    async def reserve(
-        self, run: Run, model: str, tokens: int, usd: float | None
-    ) -> Reservation | None:
-        return await self._host.reserve(run, model, tokens, usd)
 
     async def charge(self, run: Run, model: str, usage: Usage) -> None:
         spent = _spent.get()
         if spent is not None:
             before = spent.get(model)
             spent[model] = usage if before is None else before + usage
-        await self._host.charge(run, model, usage)
+        await super().charge(run, model, usage)
 
 
 def _metered(ctx: Context) -> dict[str, Usage]:
