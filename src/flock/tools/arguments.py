@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
 
@@ -64,7 +65,8 @@ class Bound(NamedTuple):
     Attributes:
         args: Those passed by place.
         kwargs: Those passed by name.
-        read: What the model gave as it was understood, as JSON: `true` where it wrote `"yes"`.
+        read: What the function gets, as JSON: `true` where the model wrote `"yes"`, and the default
+            where it wrote nothing. What has no JSON is as the model wrote it, or left out.
     """
 
     args: list[Any]
@@ -158,20 +160,20 @@ class Arguments:
         by_name: dict[str, Any] = {}
         for name, is_positional in self._contexts:
             (by_place if is_positional else by_name)[name] = ctx if ctx is not None else Context()
+        read: dict[str, Any] = {}
         for argument in self._arguments:
-            if argument.field in made.model_fields_set or argument.is_field:
+            is_given = argument.field in made.model_fields_set
+            value = argument.default
+            if is_given or argument.is_field:
                 value = getattr(made, argument.field)
-            elif argument.is_positional:
-                value = argument.default
-            else:
-                continue
+            with suppress(PydanticSerializationError, ValueError):
+                read[argument.name] = to_jsonable_python(value)
+            if is_given and argument.name not in read:
+                read[argument.name] = given[argument.name]
+            if not (is_given or argument.is_field or argument.is_positional):
+                continue  # the function has its default
             (by_place if argument.is_positional else by_name)[argument.name] = value
         args = [by_place[name] for name in self._order if name in by_place]
-        read = {
-            argument.name: _plain(getattr(made, argument.field), given[argument.name])
-            for argument in self._arguments
-            if argument.field in made.model_fields_set
-        }
         return Bound(args, by_name, read)
 
 
@@ -280,14 +282,6 @@ def _try_model(
     except (PydanticUserError, PydanticInvalidForJsonSchema, TypeError, NameError) as error:
         return error
     return model, schema
-
-
-def _plain(value: object, given: object) -> object:
-    """Return a checked value as JSON, or as it was given where it has none any more."""
-    try:
-        return to_jsonable_python(value)
-    except (PydanticSerializationError, ValueError):
-        return given
 
 
 def _in_words(details: ErrorDetails, known: str) -> str:

@@ -135,7 +135,9 @@ def test_what_is_left_out_keeps_the_default_of_the_function() -> None:
         query: str = "all", sink: object = marker, limit: int = Field(default=7)
     ) -> None: ...
 
-    assert arguments(search).bind({}, None)[1] == {"limit": 7}
+    _, by_name, read = arguments(search).bind({}, None)
+    assert by_name == {"limit": 7}
+    assert read == {"query": "all", "limit": 7}  # the sink has no JSON
     assert "default" not in arguments(search).schema["properties"].get("sink", {})
 
 
@@ -168,7 +170,7 @@ def test_parameters_by_place_arrive_in_their_places() -> None:
     assert arguments(search).bind({"first": 1, "third": 30, "last": 4}, run) == (
         [1, run, 2, 30],
         {"last": 4},
-        {"first": 1, "third": 30, "last": 4},
+        {"first": 1, "second": 2, "third": 30, "last": 4},
     )
 
 

@@ -436,13 +436,20 @@ async def test_who_approves_sees_what_the_call_is_made_with() -> None:
         return arguments["force"] is not True and arguments["path"] != "/"
 
     @flock_tool(approve=harmless)
-    def delete(path: Annotated[str, StringConstraints(strip_whitespace=True)], force: bool) -> str:
+    def delete(
+        path: Annotated[str, StringConstraints(strip_whitespace=True)], force: bool = True
+    ) -> str:
         """Delete."""
         return "deleted"
 
     assert "refused" in await error(delete, '{"path": "x", "force": "yes"}')
     assert "refused" in await error(delete, '{"path": " / ", "force": "no"}')
-    assert asked == [{"path": "x", "force": True}, {"path": "/", "force": False}]
+    assert "refused" in await error(delete, '{"path": "y"}')
+    assert asked == [
+        {"path": "x", "force": True},
+        {"path": "/", "force": False},
+        {"path": "y", "force": True},
+    ]
     assert await text(delete, '{"path": "x", "force": 0}') == "deleted"
 
 
