@@ -18,9 +18,12 @@ def answer_of(value: object) -> ToolAnswer:
     """Return what a function returned as an answer: a text as it is, all else as JSON.
 
     Raises:
-        TypeError: It has no JSON.
+        TypeError: It has no JSON, or is an answer whose text is none.
     """
     if isinstance(value, ToolAnswer):
+        if not isinstance(value.text, str):
+            msg = f"it returned a ToolAnswer whose text is {value.text!r}; give it a text"
+            raise TypeError(msg)
         return value
     if isinstance(value, str):
         return ToolAnswer(value)

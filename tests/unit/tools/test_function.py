@@ -193,6 +193,15 @@ async def test_a_function_may_answer_in_full() -> None:
     )
 
 
+async def test_an_answer_without_a_text_is_an_error() -> None:
+    @flock_tool
+    def broken() -> ToolAnswer:
+        """Answer."""
+        return ToolAnswer(cast("str", None))
+
+    assert "a ToolAnswer whose text is None" in await error(broken)
+
+
 async def test_a_result_without_json_is_an_error() -> None:
     words = await error(flock_tool(name="give")(lambda: object()))
     assert "it returned object, which has no JSON" in words
