@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,7 @@ from pydantic import BaseModel
 
 from flock import (
     Agent,
+    Artifact,
     Budget,
     BudgetExceeded,
     Context,
@@ -18,6 +20,7 @@ from flock import (
     EngineComponent,
     EvalInputs,
     Flock,
+    FlockError,
     InMemoryBlackboardStore,
     OutputGroup,
     RunFailed,
@@ -28,7 +31,7 @@ from flock import (
 )
 from flock.store.protocol import BlackboardStore, Commit
 
-from .support import SuspendingStore
+from .support import SuspendingStore, turns
 
 
 class Question(BaseModel):
@@ -416,6 +419,86 @@ async def test_what_a_call_took_is_written_down_though_its_run_is_cancelled_mean
         await board.publish(Question())
         await board.run_until_idle()
         assert engine.calls == 0
+
+
+@on_every_store
+async def test_a_cancelled_charge_counts_in_every_account_whichever_was_read_already(
+    make_store: Callable[[], BlackboardStore],
+) -> None:
+    async def work(question: Question, ctx: Context) -> None:
+        if question.number:  # the board's account is in memory by then, the workflow's is not
+            task = asyncio.current_task()
+            assert task is not None
+            asyncio.get_running_loop().call_soon(task.cancel)
+        await ctx.charge("m", Usage(1, 8, 2))
+        await asyncio.sleep(0)
+
+    board = Flock(store=make_store()).budget(tokens=25).budget(tokens=100, per="workflow")
+    async with board:
+        board.agent("a").consumes(Question, mode="direct").calls(work)
+        await board.arun("a", Question())
+        with contextlib.suppress(FlockError):
+            await board.arun("a", Question(number=1))
+        assert (await board.spent()).total.tokens == 20
+        thinking(board, engine := Thinker(tokens=10))
+        await board.publish(Question())
+        await board.run_until_idle()
+        assert engine.calls == 0
+
+
+async def test_what_an_agent_calls_counts_in_its_own_workflow() -> None:
+    engine = Thinker(tokens=10)
+    caught: list[str] = []
+
+    async def outer(answer: Answer) -> None:
+        for call in (
+            lambda: board.arun("inner", Question()),
+            lambda: board.invoke("inner", Question()),
+            lambda: board.arun("inner", Artifact.of(Question())),
+            lambda: board.arun("inner", Question()),
+        ):
+            try:
+                caught.extend(output.correlation_id for output in await call())
+            except BudgetExceeded:
+                caught.append("over")
+        [other] = await board.arun("inner", Artifact.of(Question(), correlation_id="other"))
+        caught.append(other.correlation_id)
+
+    async with Flock().budget(tokens=30, per="workflow") as board:
+        board.agent("outer").consumes(Answer, mode="direct").calls(outer)
+        inner = board.agent("inner").consumes(Question, mode="direct").publishes(Answer)
+        inner.with_engines(engine)
+        await board.arun("outer", Artifact.of(Answer(number=0), correlation_id="w"))
+        assert caught == ["w", "w", "w", "over", "other"]
+        assert (await board.spent("w")).total.tokens == 30
+        assert (await board.spent("other")).total.tokens == 10
+
+
+async def test_cancelling_a_workflow_ends_what_its_agents_have_called() -> None:
+    ended: list[str] = []
+
+    async def inner(question: Question) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("inner")
+
+    async def outer(answer: Answer) -> None:
+        try:
+            await board.arun("inner", Question())
+        finally:
+            ended.append("outer")
+
+    async with Flock() as board:
+        board.agent("outer").consumes(Answer).calls(outer)
+        board.agent("inner").consumes(Question, mode="direct").calls(inner)
+        await board.publish(Answer(number=0), correlation_id="w")
+        await turns()
+        assert (await board.status("w")).running == 2
+        await board.cancel("w")
+        await board.run_until_idle()
+        assert sorted(ended) == ["inner", "outer"]
+        assert await board.dead_letters() == []
 
 
 async def test_a_call_that_is_charged_after_its_run_counts_and_keeps_no_account() -> None:

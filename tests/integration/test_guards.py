@@ -1,6 +1,7 @@
 """Guards on a board: what reaches agents, models' observers, stores and readers."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import pytest
 from pydantic import BaseModel, EmailStr
@@ -23,7 +24,7 @@ from flock import (
     WorkflowError,
 )
 from flock.core.agent import Agent
-from flock.core.deltas import GuardFound, Token
+from flock.core.deltas import GuardFound, Token, ToolCalled
 from flock.core.outputs import OutputGroup
 from flock.testing import ScriptedEngine
 
@@ -170,6 +171,11 @@ class Talker(EngineComponent):
         self.places = [a.seq for a in (*ctx.artifacts, *inputs.artifacts)]
         ctx.emit(Token(ANN))
         ctx.emit("half way")
+        ctx.emit(f"asking {ANN}")
+        ctx.emit(("asking", {ANN: [ANN]}))
+        ctx.emit(0.5)
+        ctx.emit(Reply(text=ANN))
+        ctx.emit(ToolCalled("look_up", {"who": ANN, "password": "hunter2!"}, 0.1, f"no {ANN}"))
         return Reply(text=ANN)
 
 
@@ -185,8 +191,12 @@ async def test_what_nobody_has_looked_through_is_not_shown(action: str, shown: i
         await flock.publish(Letter(text="x"))
         await flock.run_until_idle()
     told = [e.delta async for e in events if isinstance(e, RunEmitted)]
-    assert sum(isinstance(delta, Token) for delta in told) == shown
-    assert "half way" in told
+    assert sum(isinstance(delta, Token | Reply) for delta in told) == 2 * shown
+    assert {"half way", 0.5} <= {delta for delta in told if isinstance(delta, str | float)}
+    assert (ANN in repr(told)) == bool(shown)
+    assert ("hunter2!" in repr(told)) == bool(shown)
+    assert any(isinstance(delta, ToolCalled) for delta in told)
+    assert shown or "asking [EMAIL]" in told
 
 
 async def test_the_history_is_looked_through_as_well():
@@ -262,8 +272,41 @@ async def test_the_record_of_a_failure_is_redacted_as_well():
         await flock.publish(Letter(text="x"))
         await flock.run_until_idle()
         [error] = await flock.store.get_by_type(WorkflowError)
+        [dead] = await flock.dead_letters()
     assert "[EMAIL]" in error.error_message
     assert ANN not in error.error_message
+    assert dead.error_message == error.error_message
+
+
+async def test_a_dead_letter_does_not_hold_what_a_board_blocks():
+    flock = Flock()
+    flock.add_component(BoardGuard(action="block"))
+    flock.agent("clerk").consumes(Letter).publishes(Reply).with_engines(
+        ScriptedEngine([ValueError(f"cannot write to {ANN}")])
+    )
+    flock.agent("handler").consumes(WorkflowError).with_engines(
+        ScriptedEngine([ValueError(f"cannot write to {BOB}")])
+    )
+    async with flock:
+        await flock.publish(Letter(text="x"))
+        await flock.publish(
+            WorkflowError(
+                failed_agent="x",
+                error_type="E",
+                error_message="m",
+                timestamp=datetime(2026, 1, 1, tzinfo=UTC),
+                task_id="1",
+                run_id="1",
+                attempt=1,
+            )
+        )
+        await flock.run_until_idle()
+        letters = await flock.dead_letters()
+        errors = await flock.store.get_by_type(WorkflowError)
+    assert len(letters) == 2
+    assert len(errors) == 1  # the one that was published here
+    assert all("it holds 1 EMAIL" in letter.error_message for letter in letters)
+    assert {letter.error_type for letter in letters} == {"ValueError"}
 
 
 async def test_what_is_published_can_be_refused_or_tagged():

@@ -82,7 +82,7 @@ def test_a_redacted_model_holds_nothing_more(text: str, items: list[str], by_key
     held = Held(text=text, items=items, by_key=by_key)
     redactor = Redactor(DETECTORS)
 
-    def change(text: str, _place: str) -> str:
+    def change(text: str, _place: str, _name: str) -> str:
         return redactor.redact(text)[0]
 
     try:

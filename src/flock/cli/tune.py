@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import signal
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -151,7 +152,7 @@ def tune(
         metric,
         examples,
         export,
-        output or Path(f"{agent}.tuned.json"),
+        output or Path(f"{agent}.tuned.json".replace("/", "-")),
         how,
         model,
         writer,
@@ -170,6 +171,7 @@ def tune(
             count = asyncio.run(_export(order))
             _say(Console(), f"{count} past runs of {agent!r} are in {export}.")
             return
+        _check_output(order.output)
         report = asyncio.run(_tune(order, problems, shows=progress and not as_json))
         saved = report.is_worth_keeping and report.prompt is not None
         if saved and report.prompt is not None:
@@ -188,6 +190,17 @@ def tune(
         raise typer.Exit(INTERRUPTED)
     if not saved:
         raise typer.Exit(FAILED)
+
+
+def _check_output(path: Path) -> None:
+    """Make sure that a prompt can be saved before a model is paid for finding one.
+
+    Raises:
+        DeclarationError: It cannot.
+    """
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        msg = f"no prompt can be saved to {str(path)!r}; name a file in a folder that is there (-o)"
+        raise DeclarationError(msg)
 
 
 async def _export(order: _Order) -> int:

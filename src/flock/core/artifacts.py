@@ -190,6 +190,7 @@ class Artifact(_Fields):
         *,
         tags: Iterable[str] | None = None,
         visibility: Visibility | None = None,
+        correlation_id: str | None = None,
         partition_key: str | None = None,
         depth: int | None = None,
     ) -> Artifact:
@@ -208,7 +209,7 @@ class Artifact(_Fields):
             entry,
             data,
             self.produced_by,
-            self.correlation_id,
+            self.correlation_id if correlation_id is None else checked_identifier(correlation_id),
             self.partition_key if partition_key is None else partition_key,
             self.tags if tags is None else checked_tags(tags),
             self.visibility if visibility is None else checked_visibility(visibility),

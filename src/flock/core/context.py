@@ -159,6 +159,41 @@ class Host(Protocol):
         ...
 
 
+class HostAround:
+    """A run's host that hands all on to another one; what a subclass overrides it sees first."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody listens to what is emitted."""
+        return self._host.is_heard
+
+    def emit(self, run: Run, delta: object) -> None:
+        """Tell observers of progress."""
+        self._host.emit(run, delta)
+
+    async def reserve(
+        self, run: Run, model: str, tokens: int, usd: float | None
+    ) -> Reservation | None:
+        """Set aside what a model call may take; None where no budget bounds it."""
+        return await self._host.reserve(run, model, tokens, usd)
+
+    async def charge(self, run: Run, model: str, usage: Usage) -> None:
+        """Write down what a model call took."""
+        await self._host.charge(run, model, usage)
+
+    @property
+    def keeps_steps(self) -> bool:
+        """Whether what steps return has to outlive the process."""
+        return self._host.keeps_steps
+
+    async def keep_step(self, run: Run, name: str, data: bytes) -> None:
+        """Have what a step returned last, as JSON."""
+        await self._host.keep_step(run, name, data)
+
+
 class Context:
     """What a run knows about itself.
 

@@ -97,12 +97,26 @@ class Calls:
             is_published=publish,
             is_nested=self._is_nested,
         )
-        draft = self._parts.publisher.draft(obj, depth=depth)
+        draft = self._drafted(obj, self._workflow, depth)
         return self._parts.scheduler.call(agent, [draft], call, is_stored=False), call
 
     @property
     def _is_nested(self) -> bool:
         return inside.current_run(self._orchestrator) is not None
+
+    @property
+    def _workflow(self) -> str | None:
+        """The workflow of the run that calls, which what it calls belongs to; None outside one."""
+        run = inside.current_run(self._orchestrator)
+        return None if run is None else run.correlation_id
+
+    def _drafted(self, obj: object, workflow: str | None, depth: int) -> Artifact:
+        """Make an artifact of an input; one whose workflow somebody chose stays in that."""
+        if isinstance(obj, Artifact):
+            if workflow is not None and not obj.seq and obj.correlation_id == f"{obj.key:032x}":
+                obj = obj.replace(correlation_id=workflow)
+            workflow = None
+        return self._parts.publisher.draft(obj, workflow, depth=depth)
 
     async def _begin(
         self,
@@ -128,17 +142,19 @@ class Calls:
     async def _stored(self, agent: Agent, inputs: Sequence[object], depth: int) -> list[Artifact]:
         """Return the inputs as they lie on the board, after putting there what is new.
 
-        New inputs without a workflow of their own share one; none starts the agent itself.
+        New inputs without a workflow of their own share one: that of the calling run, if there
+        is one, so that its budgets and its end hold for them. None starts the agent itself.
         """
+        caller = self._workflow
         drafts: list[Artifact] = []
         for obj in inputs:
             if isinstance(obj, Artifact):
                 known = await self._parts.store.get(obj.id)
-                draft = known or self._parts.publisher.draft(obj, depth=depth)
+                draft = known or self._drafted(obj, caller, depth)
                 drafts.append(next((d for d in drafts if d.key == draft.key), draft))
             else:
-                workflow = drafts[0].correlation_id if drafts else None
-                drafts.append(self._parts.publisher.draft(obj, workflow, depth=depth))
+                workflow = drafts[0].correlation_id if drafts else caller
+                drafts.append(self._drafted(obj, workflow, depth))
         self._check(agent, drafts)
         new = list({draft.key: draft for draft in drafts if not draft.seq}.values())
         keys = [draft.key for draft in new]

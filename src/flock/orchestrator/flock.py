@@ -484,7 +484,8 @@ class Flock:
         """Run one agent exactly once over these inputs.
 
         Inputs and outputs are committed to the board; whoever else consumes either runs
-        as usual. An agent may call it for another one: the call uses the caller's slot.
+        as usual. An agent may call it for another one: the call uses the caller's slot, and
+        inputs without a workflow of their own belong to the caller's, with its budgets.
 
         Returns:
             The outputs, as they lie on the board.
@@ -535,7 +536,8 @@ class Flock:
         Args:
             agent: Who runs.
             obj: The input. It is not stored.
-            publish_outputs: False leaves the board untouched.
+            publish_outputs: False leaves the board untouched, but for the accounts: what the
+                run spent is written down, and budgets hold.
             timeout: For the whole call, waiting for room and for a slot and all attempts
                 included: a `timedelta` or seconds of the board's clock. The agent's own
                 timeout goes on to bound each attempt.

@@ -113,12 +113,14 @@ class Ledger:
         commit = self._commit(Charge(run.key, run.correlation_id, run.agent, model, usage))
         accounts: list[_Account] = []
         try:
-            accounts = _accounts([bound async for bound in self._bounds(run)])
-            await self._store.commit(commit)
-        except asyncio.CancelledError:
-            if not commit.is_done:
+            try:
+                accounts = await self._accounts_of(run)
                 await self._store.commit(commit)
-            raise
+            except asyncio.CancelledError:
+                if not commit.is_done:  # it may have come before the accounts were read, too
+                    accounts = await self._accounts_of(run)
+                    await self._store.commit(commit)
+                raise
         finally:
             # only now: until it was written, what was set aside for the call stood for it
             for account in accounts:
@@ -126,6 +128,9 @@ class Ledger:
                 account.usd += usage.usd or 0.0
             if not self._idle.open_in(run.correlation_id):  # it came after the run
                 self.forget(run.correlation_id)
+
+    async def _accounts_of(self, run: Run) -> list[_Account]:
+        return _accounts([bound async for bound in self._bounds(run)])
 
     def _commit(self, charge: Charge) -> Commit:
         return Commit(at=self._clock.time(), charges=(charge,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -16,6 +17,7 @@ from flock.core.delivery import Run
 from flock.core.system import GroupExpired, WorkflowError
 from flock.core.types import registry
 from flock.core.visibility import AgentIdentity, Visibility, narrowest, remaining
+from flock.errors import GuardBlocked
 from flock.orchestrator.events import DeadLettered, EventBus, GroupSkipped, JoinExpired
 from flock.orchestrator.failures import ComponentFailed, text_of
 from flock.store.protocol import BlackboardStore, Commit, DeadLetter
@@ -91,7 +93,7 @@ class Outcomes:
         )
         handled = registry.entry(WorkflowError).name
         is_handler = any(artifact.entry.name == handled for artifact in run.artifacts)
-        await self._tell_of(run, None if is_handler else failure, run.deliveries, letter)
+        await self._tell_of(run, failure, run.deliveries, letter, is_told=not is_handler)
         self._idle.dead_letters += 1
         if self._events.is_heard:
             self._events.tell(
@@ -157,16 +159,26 @@ class Outcomes:
     async def _tell_of(
         self,
         run: Run,
-        record: BaseModel | None,
+        record: BaseModel,
         closed: Sequence[Delivery],
         letter: DeadLetter | None,
+        *,
+        is_told: bool = True,
     ) -> None:
         """Commit what is to be closed together with a record that agents can consume.
 
-        A component that refuses the record does not keep the rest from being true.
+        A component that refuses the record does not keep the rest from being true. What
+        components withhold of it, the dead letter does not say either.
+
+        Args:
+            run: What it is about.
+            record: What agents are told.
+            closed: What is closed.
+            letter: A dead letter to keep.
+            is_told: Whether the record goes on the board.
         """
-        if record is not None:
-            told = self._publisher.system_artifact(
+        told = [
+            self._publisher.system_artifact(
                 record,
                 agent=run.agent,
                 correlation_id=run.correlation_id,
@@ -174,15 +186,27 @@ class Outcomes:
                 parents=run.artifacts,
                 depth=run.depth,
             )
-            try:
-                await self._publisher.commit([told], closed=closed, buried=letter)
-            except Exception:
-                logger.exception("The record of a failure of agent %r was refused", run.agent)
-            else:
+        ]
+        try:
+            starting = await self._publisher.accept(told)
+            letter = _worded(letter, told[0])
+            if is_told:
+                await self._publisher.commit(told, starting=starting, closed=closed, buried=letter)
                 return
+        except Exception as error:
+            logger.exception("The record of a failure of agent %r was refused", run.agent)
+            if letter is not None and isinstance(error.__cause__, GuardBlocked):
+                letter = replace(letter, error_message=text_of(error.__cause__))
         await self._publisher.commit([], closed=closed, buried=letter)
 
     def _narrowest(self, inputs: Iterable[Artifact]) -> Visibility:
         now = self._clock.time()
         left = (remaining(artifact.visibility, now - artifact.created) for artifact in inputs)
         return narrowest(left, self._identities())
+
+
+def _worded(letter: DeadLetter | None, told: Artifact) -> DeadLetter | None:
+    """Return a dead letter that says what components left of the record's message."""
+    if letter is None or told.entry is not registry.entry(WorkflowError):
+        return letter
+    return replace(letter, error_message=told.payload["error_message"])

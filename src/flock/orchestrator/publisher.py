@@ -169,6 +169,7 @@ class Publisher:
         self,
         artifacts: list[Artifact],
         *,
+        starting: Sequence[Artifact] | None = None,
         closed: Sequence[Delivery] = (),
         run: Run | None = None,
         without: str | None = None,
@@ -184,6 +185,7 @@ class Publisher:
 
         Args:
             artifacts: What to put on the board; replaced in place by what was stored.
+            starting: What `accept` returned for them; they are accepted first if it is left out.
             closed: Deliveries that are used up.
             run: The run whose success this is.
             without: An agent that these artifacts do not start.
@@ -198,9 +200,10 @@ class Publisher:
                 stored.
             StoreError: The store could not do it; nothing was stored.
         """
-        starting = artifacts
-        if self._components.watches_publishing:
-            starting = await self._accept(artifacts)
+        if starting is None:
+            starting = (
+                await self.accept(artifacts) if self._components.watches_publishing else artifacts
+            )
         opened: list[Delivery] = []
         if deliver:
             matcher = self.matcher
@@ -282,8 +285,12 @@ class Publisher:
                 ArtifactPublished(artifact.created_at, artifact.correlation_id, artifact)
             )
 
-    async def _accept(self, artifacts: list[Artifact]) -> list[Artifact]:
-        """Let components see and replace artifacts; return those that start somebody."""
+    async def accept(self, artifacts: list[Artifact]) -> list[Artifact]:
+        """Let components see and replace artifacts; return those that start somebody.
+
+        Raises:
+            PublishError: A component refused one.
+        """
         silent: set[int] = set()
         for position, artifact in enumerate(artifacts):
             artifacts[position] = await self._accepted(artifact, silent)

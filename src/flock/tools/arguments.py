@@ -5,14 +5,21 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import PydanticUndefined, from_json, to_json
+from pydantic_core import (
+    PydanticSerializationError,
+    PydanticUndefined,
+    from_json,
+    to_json,
+    to_jsonable_python,
+)
 
 from flock.core.context import Context
 from flock.core.hints import read_hints
@@ -50,6 +57,21 @@ class Argument:
     is_positional: bool
     default: object
     is_field: bool
+
+
+class Bound(NamedTuple):
+    """The checked arguments of one call.
+
+    Attributes:
+        args: Those passed by place.
+        kwargs: Those passed by name.
+        read: What the function gets, as JSON: `true` where the model wrote `"yes"`, and the default
+            where it wrote nothing. What has no JSON is as the model wrote it, or left out.
+    """
+
+    args: list[Any]
+    kwargs: dict[str, Any]
+    read: dict[str, Any]
 
 
 class Arguments:
@@ -121,10 +143,8 @@ class Arguments:
         self._model, self.schema = model
         self._order = [parameter.name for parameter in _parameters(tool, function)]
 
-    def bind(
-        self, given: Mapping[str, object], ctx: Context | None
-    ) -> tuple[list[Any], dict[str, Any]]:
-        """Return the checked arguments of one call, those passed by place and those by name.
+    def bind(self, given: Mapping[str, object], ctx: Context | None) -> Bound:
+        """Check the arguments of one call.
 
         Raises:
             Refused: They do not fit the schema; the message names each mistake.
@@ -140,15 +160,21 @@ class Arguments:
         by_name: dict[str, Any] = {}
         for name, is_positional in self._contexts:
             (by_place if is_positional else by_name)[name] = ctx if ctx is not None else Context()
+        read: dict[str, Any] = {}
         for argument in self._arguments:
-            if argument.field in made.model_fields_set or argument.is_field:
+            is_given = argument.field in made.model_fields_set
+            value = argument.default
+            if is_given or argument.is_field:
                 value = getattr(made, argument.field)
-            elif argument.is_positional:
-                value = argument.default
-            else:
-                continue
+            with suppress(PydanticSerializationError, ValueError):
+                read[argument.name] = to_jsonable_python(value)
+            if is_given and argument.name not in read:
+                read[argument.name] = given[argument.name]
+            if not (is_given or argument.is_field or argument.is_positional):
+                continue  # the function has its default
             (by_place if argument.is_positional else by_name)[argument.name] = value
-        return [by_place[name] for name in self._order if name in by_place], by_name
+        args = [by_place[name] for name in self._order if name in by_place]
+        return Bound(args, by_name, read)
 
 
 def parse_arguments(arguments: str | Mapping[str, object]) -> dict[str, Any]:
@@ -162,7 +188,7 @@ def parse_arguments(arguments: str | Mapping[str, object]) -> dict[str, Any]:
         Refused: It is no JSON object.
     """
     try:
-        text = arguments.strip() if isinstance(arguments, str) else to_json(arguments)
+        text = arguments.strip().encode() if isinstance(arguments, str) else to_json(arguments)
         value: object = from_json(text) if text else {}
     except ValueError as error:
         msg = f"The arguments are no JSON ({error}). Write one JSON object."

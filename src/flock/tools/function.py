@@ -12,10 +12,9 @@ from flock.core.spans import Span, seconds
 from flock.errors import DeclarationError
 from flock.tools.answers import MAX_CHARS, answer_of
 from flock.tools.arguments import Arguments
-from flock.tools.guarded import GuardedTool, checked_name
+from flock.tools.guarded import GuardedTool, Prepared, checked_name
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
     from types import FrameType
 
     from flock.core.context import Context
@@ -128,10 +127,8 @@ class FunctionTool(GuardedTool, Generic[P, R]):
         except DeclarationError:
             self._arguments = None  # said again where an agent is given the tool
 
-    def _prepare(
-        self, given: dict[str, Any], ctx: Context | None
-    ) -> Callable[[], Awaitable[object]]:
-        args, kwargs = self.read().bind(given, ctx)
+    def _prepare(self, given: dict[str, Any], ctx: Context | None) -> Prepared:
+        args, kwargs, read = self.read().bind(given, ctx)
         function: Callable[..., Any] = self.function
 
         async def work() -> object:
@@ -147,7 +144,7 @@ class FunctionTool(GuardedTool, Generic[P, R]):
                 answer = await answer
             return answer
 
-        return work
+        return Prepared(work, read)
 
 
 @overload

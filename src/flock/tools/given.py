@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flock.tools.guarded import GuardedTool, checked_name
+from flock.tools.guarded import GuardedTool, Prepared, checked_name
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from flock.core.context import Context
     from flock.core.tool import Tool
 
@@ -26,10 +24,8 @@ class GivenTool(GuardedTool):
         self.parameters = tool.parameters
         self._tool = tool
 
-    def _prepare(
-        self, given: dict[str, Any], ctx: Context | None
-    ) -> Callable[[], Awaitable[object]]:
-        return lambda: self._tool.call(given, ctx)
+    def _prepare(self, given: dict[str, Any], ctx: Context | None) -> Prepared:
+        return Prepared(lambda: self._tool.call(given, ctx), given)
 
 
 def is_tool(given: object) -> bool:

@@ -9,7 +9,7 @@ import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from flock.clock import SystemClock
 from flock.core.agent import failure_of
@@ -17,7 +17,7 @@ from flock.core.deltas import ToolCalled
 from flock.core.tool import ToolAnswer
 from flock.engines.threads import ThreadPool
 from flock.errors import DeclarationError
-from flock.tools.answers import MAX_CHARS, answer_of, shortened
+from flock.tools.answers import MAX_CHARS, answer_of, told
 from flock.tools.arguments import Refused, parse_arguments
 from flock.tools.deadline import deadline
 
@@ -38,7 +38,17 @@ _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _MAX_ERROR: Final = 2000
 """Characters of an exception's message that the model is told."""
 
-_Work = Callable[[], Awaitable[object]]
+
+class Prepared(NamedTuple):
+    """A call whose arguments are right.
+
+    Attributes:
+        work: Makes the call.
+        read: The arguments as the call takes them, as JSON: who approves is asked about these.
+    """
+
+    work: Callable[[], Awaitable[object]]
+    read: dict[str, Any]
 
 
 class GuardedTool(ABC):
@@ -66,11 +76,12 @@ class GuardedTool(ABC):
         return f"{type(self).__name__}({self.name!r})"
 
     @abstractmethod
-    def _prepare(self, given: dict[str, Any], ctx: Context | None) -> _Work:
+    def _prepare(self, given: dict[str, Any], ctx: Context | None) -> Prepared:
         """Check the arguments and return what makes the call.
 
         Raises:
             Refused: They are wrong.
+            Exception: Whatever the user's own validation raised.
         """
 
     def settle(self, frame: FrameType | None) -> None:
@@ -120,12 +131,14 @@ class GuardedTool(ABC):
         with _span(self.name) as span:
             try:
                 given = parse_arguments(arguments)
-                work = self._prepare(given, ctx)
-                await self._be_approved(given, ctx)
+                work, read = self._prepare(given, ctx)
+                await self._be_approved(read, ctx)
                 answer = await self._answer(work, ctx)
             except Refused as refusal:
                 answer = ToolAnswer(str(refusal), is_error=True)
-            answer = shortened(answer, self.max_chars)
+            except Exception as error:  # noqa: BLE001 - of the user's validation
+                answer = self._failed(error, ctx)
+            answer = told(answer, self.max_chars)
             if answer.is_error:
                 _mark_failed(span, answer.text)
             if ctx is not None:
@@ -133,7 +146,9 @@ class GuardedTool(ABC):
                 ctx.emit(ToolCalled(self.name, given, clock.time() - started, error))
         return answer
 
-    async def _answer(self, work: _Work, ctx: Context | None) -> ToolAnswer:
+    async def _answer(
+        self, work: Callable[[], Awaitable[object]], ctx: Context | None
+    ) -> ToolAnswer:
         clock = ctx.clock if ctx is not None else SystemClock()
         span = self.timeout if self.timeout is not None else DEFAULT_TIMEOUT
         scope: asyncio.Timeout | None = None
@@ -150,11 +165,14 @@ class GuardedTool(ABC):
             failure = failure_of(raised, f"tool {self.name!r}")
             if failure is None:
                 raise
-            who = ctx.agent_identity.name if ctx is not None else ""
-            logger.warning("Tool failed: tool=%s, agent=%s", self.name, who, exc_info=failure)
-            words = str(failure)
-            words = words if len(words) <= _MAX_ERROR else f"{words[:_MAX_ERROR]}..."
-            return ToolAnswer(f"{type(failure).__name__}: {words}", is_error=True)
+            return self._failed(failure, ctx)
+
+    def _failed(self, failure: Exception, ctx: Context | None) -> ToolAnswer:
+        who = ctx.agent_identity.name if ctx is not None else ""
+        logger.warning("Tool failed: tool=%s, agent=%s", self.name, who, exc_info=failure)
+        words = str(failure)
+        words = words if len(words) <= _MAX_ERROR else f"{words[:_MAX_ERROR]}..."
+        return ToolAnswer(f"{type(failure).__name__}: {words}", is_error=True)
 
     async def _be_approved(self, given: dict[str, Any], ctx: Context | None) -> None:
         """Ask everybody who has to approve; a predicate that raises has not.

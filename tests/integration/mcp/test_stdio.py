@@ -56,13 +56,15 @@ async def test_everything_that_a_result_can_hold_is_told() -> None:
         assert await d.text("structured") == '{"a":[1,2]}'
     assert answer.text.splitlines() == [
         "a text",
+        "[An image of type image/png, which was left out]",  # it is none
         "[An image of type image/gif, which was left out]",
         "[Audio of type audio/wav, which was left out]",
         "a document",
         "[A file of application/pdf, file:///a.pdf, which was left out]",
         "[A link to the resource 'b', file:///b.txt: another]",
     ]
-    assert answer.images == (ToolImage(b"hello", "image/png"),)
+    [image] = answer.images
+    assert image.media_type == "image/gif"  # whatever the server says
 
 
 async def test_resources_are_given_to_read_and_what_is_long_is_cut() -> None:
@@ -115,13 +117,16 @@ async def test_what_a_server_writes_besides_goes_to_the_log(
     logger = logging.getLogger("flock.tools.mcp.link")
     logger.addFilter(hear)
     try:
-        async with desk(stdio("good", "garbage")) as d:
+        server = stdio("good", "garbage", env={"TOKEN": "hunter2-hunter2", "LEVEL": "on"})
+        async with desk(server) as d:
+            await d.text("shout", text="my token is hunter2-hunter2")
             await d.text("shout", text="the roof is on fire")
             await heard.wait()
     finally:
         logger.removeFilter(hear)
     assert capfd.readouterr().err == ""
     assert "MCP server 'files': the roof is on fire" in caplog.text
+    assert "MCP server 'files': my token is [hidden]" in caplog.text
     assert "MCP server 'files' wrote what is no message" in caplog.text  # to its standard output
 
 

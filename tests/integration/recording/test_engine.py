@@ -1,5 +1,7 @@
 """A recorded engine answers as it did, on any board and at any attempt."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from flock import (
     EvalResult,
     Flock,
     PrivateVisibility,
+    Usage,
     WorkflowError,
 )
 from flock.testing import Cassette, NotRecorded, RecordedEngine, ScriptedEngine
@@ -206,3 +209,68 @@ async def test_an_engine_error_goes_through(tmp_path: Path):
     async with flock:
         with pytest.raises(EngineError, match="no"):
             await flock.arun("amy", Question(text="a"))
+
+
+class Spender(EngineComponent):
+    """Charges 10 tokens for the first question, 20 for the second, and so on."""
+
+    def __init__(self) -> None:
+        super().__init__(name="spender")
+        self.asked = 0
+
+    async def evaluate(self, agent: Any, ctx: Any, inputs: Any, output_group: Any) -> object:
+        self.asked += 1
+        mine = self.asked
+        await asyncio.sleep(0)  # candidates of one run charge at the same time
+        await ctx.charge("m", Usage(calls=1, input_tokens=10 * mine, usd=0.5))
+        return Answer(text="x", number=mine)
+
+
+@pytest.mark.parametrize("candidates", [1, 3])
+async def test_what_it_charged_is_charged_again(tmp_path: Path, candidates: int):
+    path = tmp_path / "answers.jsonl"
+
+    async def spend(engine: EngineComponent, tokens: int) -> tuple[int, int, int]:
+        flock = Flock().budget(tokens=tokens)
+        agent = flock.agent("amy").consumes(Question).publishes(Answer)
+        agent.with_engines(engine).best_of(candidates, score=lambda r: 1)
+        async with flock:
+            await flock.publish(Question(text="a"))
+            report = await flock.run_until_idle()
+            total = (await flock.spent()).total
+        return report.failed, total.tokens, total.calls
+
+    everything = sum(10 * (n + 1) for n in range(candidates))
+    assert await spend(RecordedEngine(Spender(), path), 1000) == (0, everything, candidates)
+    recorded = [json.loads(line) for line in path.read_text().splitlines()[1:]]
+    tokens = [line["answer"]["usage"]["m"]["input_tokens"] for line in recorded]
+    assert sorted(tokens) == [10 * (n + 1) for n in range(candidates)]
+    assert await spend(RecordedEngine(Spender(), path), 1000) == (0, everything, candidates)
+    assert await spend(RecordedEngine(Spender(), path), 9) == (1, 0, 0)
+
+
+class Vault(BaseModel):
+    text: str = ""
+    password: str = ""
+    options: dict[str, str] = {}
+
+
+async def test_nothing_of_a_call_stores_a_secret(tmp_path: Path):
+    path = tmp_path / "answers.jsonl"
+    key = "sk-proj-abcdefghijklmnopqrstuvwx"
+    vault = Vault(password="correct-horse-7", options={key: "a", "api_key": "x9f3c1b7d2e8a640"})
+    answer = EvalResult(
+        artifacts=[Artifact.of(vault, tags=[key], partition_key=key)],
+        state={"seen": key, key: 1},
+        logs=[f"asked with {key}"],
+        errors=[key],
+    )
+    flock = Flock()
+    agent = flock.agent("amy").consumes(Vault, mode="direct").publishes(Vault)
+    agent.with_engines(RecordedEngine(ScriptedEngine([answer]), path))
+    async with flock:
+        await flock.arun("amy", vault)
+    stored = path.read_text()
+    assert len(stored.splitlines()) == 2
+    for secret in (key, "correct-horse-7", "x9f3c1b7d2e8a640"):
+        assert secret not in stored

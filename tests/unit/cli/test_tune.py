@@ -204,6 +204,7 @@ def test_an_interrupt_before_anything_was_found_saves_nothing(module: str) -> No
         (["router", "--board", "M:board", "--model", "test"], 2, "answers with samples"),
         (["router", "--board", "M:board", "--max-calls", "9"], 2, "at least 56 model calls"),
         (["router", "--board", "M:empty", "--examples", "no.jsonl"], 2, "cannot be read"),
+        (["router", "--board", "M:board", "-o", "no/p.json"], 2, "no prompt can be saved to"),
     ],
 )
 def test_what_cannot_be_done_is_said(

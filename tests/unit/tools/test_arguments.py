@@ -85,13 +85,13 @@ def test_the_schema_says_what_signature_docstring_and_fields_say() -> None:
 def test_a_function_without_parameters_takes_an_empty_object() -> None:
     read = arguments(lambda: None)
     assert read.schema == {"type": "object", "properties": {}, "additionalProperties": False}
-    assert read.bind({}, None) == ([], {})
+    assert read.bind({}, None) == ([], {}, {})
 
 
 def test_arguments_arrive_as_the_annotations_say() -> None:
     def search(where: Filter, day: date, price: Decimal, limit: int, free: Any) -> None: ...
 
-    _, by_name = arguments(search).bind(
+    _, by_name, read = arguments(search).bind(
         {
             "where": {"color": "red"},
             "day": "2026-02-03",
@@ -108,6 +108,13 @@ def test_arguments_arrive_as_the_annotations_say() -> None:
         "limit": 3,
         "free": {"a": [1]},
     }
+    assert read == {
+        "where": {"color": "red", "tags": []},
+        "day": "2026-02-03",
+        "price": "1.10",
+        "limit": 3,
+        "free": {"a": [1]},
+    }
 
 
 def test_names_that_mean_something_to_pydantic_are_names_like_others() -> None:
@@ -117,7 +124,7 @@ def test_names_that_mean_something_to_pydantic_are_names_like_others() -> None:
         "schema": 1, "json": 2, "model_config": 3, "copy": 4, "_private": 5,
     }  # fmt: skip
     read = arguments(search)
-    assert read.bind(given, None) == ([], given)
+    assert read.bind(given, None) == ([], given, given)
     assert list(read.schema["properties"]) == list(given)
 
 
@@ -128,7 +135,9 @@ def test_what_is_left_out_keeps_the_default_of_the_function() -> None:
         query: str = "all", sink: object = marker, limit: int = Field(default=7)
     ) -> None: ...
 
-    assert arguments(search).bind({}, None)[1] == {"limit": 7}
+    _, by_name, read = arguments(search).bind({}, None)
+    assert by_name == {"limit": 7}
+    assert read == {"query": "all", "limit": 7}  # the sink has no JSON
     assert "default" not in arguments(search).schema["properties"].get("sink", {})
 
 
@@ -161,6 +170,7 @@ def test_parameters_by_place_arrive_in_their_places() -> None:
     assert arguments(search).bind({"first": 1, "third": 30, "last": 4}, run) == (
         [1, run, 2, 30],
         {"last": 4},
+        {"first": 1, "second": 2, "third": 30, "last": 4},
     )
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import pytest
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel, BeforeValidator, StringConstraints
 
 from flock import Context, DeclarationError, FunctionTool, ToolAnswer, ToolImage, flock_tool
 from flock.core.delivery import Run
@@ -191,6 +191,15 @@ async def test_a_function_may_answer_in_full() -> None:
     assert answer.as_text() == (
         "see\n[An image of type image/png and 4 bytes, which cannot be shown to this model]"
     )
+
+
+async def test_an_answer_without_a_text_is_an_error() -> None:
+    @flock_tool
+    def broken() -> ToolAnswer:
+        """Answer."""
+        return ToolAnswer(cast("str", None))
+
+    assert "a ToolAnswer whose text is None" in await error(broken)
 
 
 async def test_a_result_without_json_is_an_error() -> None:
@@ -425,6 +434,67 @@ async def test_wrong_arguments_are_not_put_to_approval() -> None:
 
 
 # --- who watches ---
+
+
+async def test_who_approves_sees_what_the_call_is_made_with() -> None:
+    """A text that reads as true is true, whatever spelling would slip past a predicate."""
+    asked: list[object] = []
+
+    def harmless(tool: object, arguments: dict[str, Any], ctx: object) -> bool:
+        asked.append(arguments)
+        return arguments["force"] is not True and arguments["path"] != "/"
+
+    @flock_tool(approve=harmless)
+    def delete(
+        path: Annotated[str, StringConstraints(strip_whitespace=True)], force: bool = True
+    ) -> str:
+        """Delete."""
+        return "deleted"
+
+    assert "refused" in await error(delete, '{"path": "x", "force": "yes"}')
+    assert "refused" in await error(delete, '{"path": " / ", "force": "no"}')
+    assert "refused" in await error(delete, '{"path": "y"}')
+    assert asked == [
+        {"path": "x", "force": True},
+        {"path": "/", "force": False},
+        {"path": "y", "force": True},
+    ]
+    assert await text(delete, '{"path": "x", "force": 0}') == "deleted"
+
+
+async def test_who_approves_sees_what_was_given_where_it_has_no_json_any_more() -> None:
+    asked: list[object] = []
+
+    @flock_tool(approve=lambda tool, arguments, ctx: asked.append(arguments) or True)
+    def use(handle: Annotated[object, BeforeValidator(lambda name: {1, object()})]) -> str:
+        """Use."""
+        return "used"
+
+    assert await text(use, {"handle": "h"}) == "used"
+    assert asked == [{"handle": "h"}]
+
+
+async def test_what_an_arguments_own_check_raises_is_told() -> None:
+    def broken(name: str) -> str:
+        raise KeyError(name)
+
+    @flock_tool
+    def greet(name: Annotated[str, AfterValidator(broken)]) -> str:
+        """Greet."""
+        return name
+
+    assert await error(greet, {"name": "ann"}) == "KeyError: 'ann'"
+
+
+async def test_texts_that_utf_8_cannot_carry_are_no_reason_to_fail() -> None:
+    @flock_tool
+    def names(odd: bool) -> str | list[str]:
+        """List files: one name came from a Latin-1 file system."""
+        return ["a", "\udce4b"] if odd else "\udce4b"
+
+    assert await text(names, {"odd": True}) == '["a","?b"]'
+    assert await text(names, {"odd": False}) == "?b"
+    assert "no JSON" in await error(names, '{"odd": "\ud800"}')
 
 
 async def test_observers_are_told_of_answers_and_errors() -> None:

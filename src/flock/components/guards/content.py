@@ -24,8 +24,9 @@ _NO_TEXT: Final = (
 _UNKNOWN: Final = object()
 """Stands for what cannot be told: every text in it counts."""
 
-Change = Callable[[str, str], str]
-"""Gets a text and its place such as `notes[0].body`, and returns what becomes of it."""
+Change = Callable[[str, str, str], str]
+"""Gets a text, its place such as `notes[0].body`, and the name of the field or key that it stands
+under, `body`; returns what becomes of the text."""
 
 Show = Callable[[str], str]
 """Gets a key, and returns how it may be told in places."""
@@ -50,7 +51,21 @@ def changed(model: BaseModel, payload: Any, change: Change, show: Show) -> Any: 
     Raises:
         KeyCollision: Two keys of a mapping would become one.
     """
-    return _Walk(change, show).value(model, payload, "")
+    return _Walk(change, show).value(model, payload, "", "")
+
+
+def changed_json(data: Any, change: Callable[[str, str], str]) -> Any:  # noqa: ANN401
+    """Return plain values with all their texts changed, keys as well.
+
+    Args:
+        data: JSON, also with tuples and keys that are no texts.
+        change: Called with each text and the key that it stands under.
+
+    Raises:
+        KeyCollision: Two keys of a mapping would become one.
+    """
+    walk = _Walk(lambda text, _, name: change(text, name), lambda key: change(key, ""))
+    return walk.value(_UNKNOWN, data, "", "")
 
 
 class _Walk:
@@ -58,28 +73,29 @@ class _Walk:
         self._change = change
         self._show = show
 
-    def value(self, value: object, data: Any, path: str) -> Any:  # noqa: ANN401
+    def value(self, value: object, data: Any, path: str, name: str) -> Any:  # noqa: ANN401
         if isinstance(value, RootModel):
             value = cast("RootModel[object]", value).root
         if isinstance(data, str):
-            return data if isinstance(value, _NO_TEXT) else self._change(data, path)
+            return data if isinstance(value, _NO_TEXT) else self._change(data, path, name)
         if isinstance(value, File):
             return self._file(value, data, path)
         if isinstance(data, dict):
             return self._entries(value, cast("dict[str, Any]", data), path)
-        if isinstance(data, list):
-            items = cast("list[Any]", data)
-            return [
-                self.value(part, item, f"{path}[{number}]")
+        if isinstance(data, list | tuple):
+            items = list(cast("Sequence[Any]", data))
+            made = [
+                self.value(part, item, f"{path}[{number}]", name)
                 for number, (part, item) in enumerate(zip(_items(value, items), items, strict=True))
             ]
+            return made if isinstance(data, list) else tuple(made)
         return data
 
     def _file(self, file: File, data: Any, path: str) -> Any:  # noqa: ANN401
-        name = self._change(file.name, _below(path, "name"))
+        name = self._change(file.name, _below(path, "name"), "")
         if file.is_text:
             text = file.text()
-            after = self._change(text, _below(path, "text"))
+            after = self._change(text, _below(path, "text"), "")
             if after != text:
                 return {"name": name, "text": after}
         return data if name == file.name else {**data, "name": name}
@@ -88,14 +104,14 @@ class _Walk:
         made: dict[str, Any] = {}
         parts = _parts(value, data)
         for (name, part, is_text), item in zip(parts, data.values(), strict=True):
-            if not is_text:
-                made[name] = self.value(part, item, _below(path, name))
+            if not (is_text and isinstance(name, str)):
+                made[name] = self.value(part, item, _below(path, name), name)
                 continue
-            after = self._change(name, f"{path}[key]")
+            after = self._change(name, f"{path}[key]", "")
             if after in made:
                 msg = f"two keys of {path or 'it'} would both become {after!r}"
                 raise KeyCollision(msg)
-            made[after] = self.value(part, item, f"{path}[{self._show(name)!r}]")
+            made[after] = self.value(part, item, f"{path}[{self._show(name)!r}]", name)
         return made
 
 

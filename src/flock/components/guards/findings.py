@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -45,12 +45,17 @@ class Finding:
 class Detector(Protocol):
     """Finds what must not pass a guard. Any object with this method will do.
 
-    It may be called in a thread, and on texts of megabytes: take linear time.
+    It may be called in a thread, and on texts of megabytes: take linear time. One that goes by
+    names, too, has a second method `find_named(name, text)`, which gets the name of the field or
+    key that a text stands under, and finds what `find` alone would not.
     """
 
     def find(self, text: str) -> Iterable[Finding]:
         """Return what is found in a text, in any order; findings may overlap."""
         ...
+
+
+_FindNamed = Callable[[str, str], Iterable[Finding]]
 
 
 class Redactor:
@@ -77,13 +82,22 @@ class Redactor:
         self._detectors = tuple(detectors)
         self._numbers: dict[str, dict[str, int]] = {}
 
-    def find(self, text: str) -> list[Finding]:
+    def find(self, text: str, name: str = "") -> list[Finding]:
         """Return what is found in a text, in order; findings that overlap have become one.
+
+        Args:
+            text: The text.
+            name: Of the field or key that it stands under, if there is one.
 
         Raises:
             ValueError: A detector finds something beyond the end of the text.
         """
         found = [f for detector in self._detectors for f in detector.find(text)]
+        if name:
+            for detector in self._detectors:
+                find: _FindNamed | None = getattr(detector, "find_named", None)
+                if find is not None:
+                    found += find(name, text)
         if not found:
             return []
         if any(f.end > len(text) for f in found):
@@ -91,14 +105,14 @@ class Redactor:
             raise ValueError(msg)
         return _joined([f for f in found if not self._is_replaced(text, f)])
 
-    def redact(self, text: str) -> tuple[str, list[Finding]]:
+    def redact(self, text: str, name: str = "") -> tuple[str, list[Finding]]:
         """Return a text with placeholders, and what they stand for, in the order it was found.
 
-        Places are those in the text as it was when each was found.
+        Places are those in the text as it was when each was found. `name` is as in `find`.
         """
         everything: list[Finding] = []
         for _ in range(_ROUNDS):
-            found = self.find(text)
+            found = self.find(text, name)
             if not found:
                 break
             everything += found

@@ -8,10 +8,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
 from flock.components.agent import AgentComponent
+from flock.components.guards.content import KeyCollision, changed_json
 from flock.components.guards.inspection import Action, Inspection, Inspector, checked_flag
 from flock.components.orchestrator import OrchestratorComponent
-from flock.core.deltas import GuardFound, PartialOutput, Token
+from flock.core.context import HostAround
+from flock.core.deltas import GuardFound, PartialOutput, Token, ToolCalled
 from flock.errors import DeclarationError
 
 if TYPE_CHECKING:
@@ -20,7 +24,6 @@ if TYPE_CHECKING:
     from flock.core.artifacts import Artifact
     from flock.core.context import Context, EvalInputs, EvalResult, Host
     from flock.core.delivery import Run
-    from flock.core.usage import Reservation, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +45,8 @@ class Guard(AgentComponent):
       `guard:email` and so on.
 
     While it withholds outputs, tokens and unfinished outputs are not shown to observers either:
-    nobody has looked through them.
+    nobody has looked through them. The arguments of tool calls, and texts and other plain values
+    that the engine emits, are shown with placeholders.
 
     ```python
     from pydantic import BaseModel
@@ -101,9 +105,9 @@ class Guard(AgentComponent):
 
     async def on_initialize(self, agent: Agent, ctx: Context) -> None:
         """Begin to number values; keep back what nobody has looked through."""
-        self._attempt(ctx)
+        attempt = self._attempt(ctx)
         if self._scans_outputs and self._inspector.action != "annotate" and ctx.host:
-            ctx.host = _Withholding(ctx.host)
+            ctx.host = _Withholding(ctx.host, attempt.redactor)
 
     async def on_pre_consume(
         self, agent: Agent, ctx: Context, inputs: list[Artifact]
@@ -269,31 +273,30 @@ def _tags(inspection: Inspection) -> frozenset[str]:
     return frozenset(f"guard:{kind.lower()}" for kind in inspection.counts)
 
 
-class _Withholding:
-    """A run's host that tells nobody of unfinished outputs."""
+class _Withholding(HostAround):
+    """A run's host that tells nobody of unfinished outputs, and of all else what may be told."""
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
-
-    @property
-    def is_heard(self) -> bool:
-        return self._host.is_heard
+    def __init__(self, host: Host, redactor: Redactor) -> None:
+        super().__init__(host)
+        self._redactor = redactor
 
     def emit(self, run: Run, delta: object) -> None:
-        if not isinstance(delta, Token | PartialOutput):
-            self._host.emit(run, delta)
+        if not self.is_heard:
+            return
+        match delta:
+            case Token() | PartialOutput() | BaseModel():
+                return
+            case ToolCalled():
+                error = None if delta.error is None else self._told(delta.error)
+                delta = replace(delta, arguments=self._told(delta.arguments), error=error)
+            case str() | dict() | list() | tuple():
+                delta = self._told(delta)
+            case _:
+                pass  # a number, or something of an observer's own
+        self._host.emit(run, delta)
 
-    async def reserve(
-        self, run: Run, model: str, tokens: int, usd: float | None
-    ) -> Reservation | None:
-        return await self._host.reserve(run, model, tokens, usd)
-
-    async def charge(self, run: Run, model: str, usage: Usage) -> None:
-        await self._host.charge(run, model, usage)
-
-    @property
-    def keeps_steps(self) -> bool:
-        return self._host.keeps_steps
-
-    async def keep_step(self, run: Run, name: str, data: bytes) -> None:
-        await self._host.keep_step(run, name, data)
+    def _told(self, value: Any) -> Any:  # noqa: ANN401 - JSON
+        try:
+            return changed_json(value, lambda text, name: self._redactor.redact(text, name)[0])
+        except KeyCollision:
+            return {}

@@ -121,11 +121,11 @@ class Inspector:
             set_seq(artifact, seq)
         seen = Inspection(artifact)
 
-        def change(text: str, place: str) -> str:
+        def change(text: str, place: str, name: str) -> str:
             if self.action == "redact":
-                after, found = redactor.redact(text)
+                after, found = redactor.redact(text, name)
             else:
-                after, found = text, redactor.find(text)
+                after, found = text, redactor.find(text, name)
             seen.counts.update(finding.kind for finding in found)
             seen.places.extend((place, finding.kind) for finding in found)
             return after

@@ -38,7 +38,10 @@ class PiiDetector:
 
 _Spans = Iterator[tuple[int, int]]
 
-_DOMAIN: Final = re.compile(r"@(?:[^\W_](?:[\w-]{0,62})\.){1,10}[^\W\d_]{2,63}(?![\w-])")
+_DOMAIN: Final = re.compile(
+    r"@(?:[^\W_](?:[\w-]{0,62})\.){1,10}(?:xn--[a-z0-9-]{2,59}|[^\W\d_]{2,63})(?![^\W_])",
+    re.IGNORECASE,
+)
 _LOCAL: Final = frozenset("!#$%&'*+-/=?^_`{|}~.")
 _LONGEST: Final = 320
 """Characters of the longest address (RFC 3696, errata 1690, with room for other alphabets)."""

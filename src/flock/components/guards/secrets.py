@@ -8,6 +8,7 @@ for base64 and 3 for hex; lowered here for short ones, which cannot reach that).
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 from collections import Counter
@@ -22,8 +23,9 @@ class SecretDetector:
     """Finds credentials by their shape.
 
     Kinds: `API_KEY` (of well-known providers), `JWT` (RFC 7519), `PRIVATE_KEY` (PEM blocks, RFC
-    7468), `PASSWORD` (in URLs, and beside the word), `SECRET` (random strings beside words like
-    `token` and `secret`, bearer tokens).
+    7468), `PASSWORD` (in URLs, beside the word, of HTTP's basic authentication), `SECRET` (random
+    strings beside words like `token` and `secret`, bearer tokens). The word may be the name of the
+    field or key as well.
 
     Args:
         kinds: What to look for; all of it if None.
@@ -45,6 +47,16 @@ class SecretDetector:
                 for match in pattern.finditer(text):
                     if is_secret(match[1]):
                         yield Finding(*match.span(1), kind)
+
+    def find_named(self, name: str, text: str) -> Iterator[Finding]:
+        """Yield a text as a whole if it is a secret by the name that it stands under."""
+        if not text or len(text) > _LONGEST or any(map(str.isspace, text)):
+            return
+        words = _CAMEL.sub("_", name)
+        if "PASSWORD" in self.kinds and _PASSWORDS.search(words) and _is_password(text):
+            yield Finding(0, len(text), "PASSWORD")
+        elif "SECRET" in self.kinds and _SECRETS.search(words) and _is_random(text):
+            yield Finding(0, len(text), "SECRET")
 
 
 _PROVIDERS: Final = (
@@ -139,24 +151,45 @@ def _is_password(value: str) -> bool:
     return is_mixed and not is_named and len(set(value)) > 3
 
 
+def _is_basic(value: str) -> bool:
+    """Whether a value is a name and a password in base64 (RFC 7617)."""
+    try:
+        pair = base64.b64decode(value, validate=True).decode()
+    except ValueError:
+        return False
+    return ":" in pair and pair.isprintable()
+
+
+_LONGEST: Final = 512
+"""Characters of the longest secret that is told by what stands beside it."""
+_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
 _ASSIGNED: Final = r"[\w-]{0,20}[\"']?[ \t]{0,4}(?:=>|:=|[:=]|\bis\b)[ \t]{0,4}[\"'`]?"
-_VALUE: Final = r"([^\s\"'`,;\[\]<>()]{%d,512})"
+_VALUE: Final = rf"([^\s\"'`,;\[\]<>()]{{%d,{_LONGEST}}})"
 _START: Final = r"(?<![^\W_])"
+_PASSWORD_WORDS: Final = r"password|passwd|passphrase|passwort|pwd"
+_SECRET_WORDS: Final = (
+    r"api[ _-]?key|access[ _-]?key|account[ _-]?key|private[ _-]?key"
+    r"|secret|token|credentials?|auth(?![a-z])"
+)
+_PASSWORDS: Final = re.compile(rf"(?i){_START}(?:{_PASSWORD_WORDS})")
+_SECRETS: Final = re.compile(rf"(?i){_START}(?:{_SECRET_WORDS})")
+"""Without `key` alone: what stands under that name in data is mostly an id."""
 
 _NAMED: Final = (
     (
         "PASSWORD",
-        re.compile(
-            rf"(?i){_START}(?:password|passwd|passphrase|passwort|pwd){_ASSIGNED}{_VALUE % 6}"
-        ),
+        re.compile(rf"(?i){_START}(?:{_PASSWORD_WORDS}){_ASSIGNED}{_VALUE % 6}"),
         _is_password,
     ),
     (
+        "PASSWORD",
+        re.compile(rf"(?i){_START}basic[ \t]{{1,4}}([\w+/-]{{4,{_LONGEST}}}={{0,2}})"),
+        _is_basic,
+    ),
+    (
         "SECRET",
-        re.compile(
-            rf"(?i){_START}(?:api[ _-]?key|access[ _-]?key|account[ _-]?key|private[ _-]?key"
-            rf"|(?<!public.)key|secret|token|credentials?|auth(?![a-z])){_ASSIGNED}{_VALUE % 12}"
-        ),
+        re.compile(rf"(?i){_START}(?:{_SECRET_WORDS}|(?<!public.)key){_ASSIGNED}{_VALUE % 12}"),
         _is_random,
     ),
     ("SECRET", re.compile(rf"(?i){_START}bearer[ \t]{{1,4}}([\w.~+/=-]{{16,}})"), _is_random),

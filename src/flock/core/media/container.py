@@ -123,9 +123,14 @@ _ALONE: Final = frozenset({0x01, *range(0xD0, 0xD8)})
 _TABLES: Final = frozenset({0xC4, 0xCC, 0xDA, 0xDB, 0xDC, 0xDD, 0xDE, 0xDF}) | _FRAMES
 
 
+_MAX_SCANS: Final = 100
+"""Scans of a JPEG file; encoders make about ten. Each takes a pass over all pixels, even one of a
+few bytes, so that a small file could keep a decoder busy for hours (libjpeg-turbo, LJT-01-004)."""
+
+
 def _jpeg(source: _Bytes) -> Container:
     kept = [source.take(2)]
-    width = height = 0
+    width = height = scans = 0
     has_profile = False
     while (marker := _marker(source)) != 0xD9:
         length = source.number(2)
@@ -140,6 +145,10 @@ def _jpeg(source: _Bytes) -> Container:
         if marker in _TABLES or _is_needed(marker, body):
             kept.append(bytes((0xFF, marker)) + length.to_bytes(2, "big") + body)
         if marker == 0xDA:
+            scans += 1
+            if scans > _MAX_SCANS:
+                msg = f"it is a JPEG file of more than {_MAX_SCANS} scans; save it anew"
+                raise BrokenContainer(msg)
             kept.append(_scan(source))
     if not width:
         raise BrokenContainer("it is a JPEG file without a picture")

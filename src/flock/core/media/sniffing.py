@@ -9,8 +9,11 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import lzma
 import re
+import struct
 import zipfile
+import zlib
 from typing import Final
 
 UNKNOWN: Final = "application/octet-stream"
@@ -154,6 +157,13 @@ def _is_json(text: str) -> bool:
     return True
 
 
+_UNREADABLE: Final = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, NotImplementedError,
+    RuntimeError, OSError, EOFError, ValueError, OverflowError, IndexError,
+)  # fmt: skip
+"""What `zipfile` raises on damaged archives."""
+
+
 def _zipped(data: bytes) -> str:
     """Return what a ZIP archive is, by the names of its members; none is unpacked but one."""
     try:
@@ -164,7 +174,7 @@ def _zipped(data: bytes) -> str:
                 told = archive.read(first).decode("ascii").strip()
                 return told if _MEDIA_TYPE.fullmatch(told) else "application/zip"
             names = [member.filename for member in members]
-    except (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError, RuntimeError, OSError):
+    except _UNREADABLE:
         return "application/zip"
     if "[Content_Types].xml" in names:
         for folder, kind in _OFFICE:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -246,13 +247,15 @@ class TunedPrompt(_Part):
         target = Path(path)
         text = self.model_dump_json(indent=2, by_alias=True) + "\n"
         try:
-            handle, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+            draft = target.with_name(f".{target.name}.{uuid4().hex}")
             try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                with draft.open("x", encoding="utf-8") as file:
                     file.write(text)
-                Path(draft).replace(target)
+                if target.exists():
+                    shutil.copymode(target, draft)
+                draft.replace(target)
             except BaseException:
-                Path(draft).unlink(missing_ok=True)
+                draft.unlink(missing_ok=True)
                 raise
         except OSError as error:
             msg = f"the tuned prompt cannot be written to {str(path)!r}: {error.strerror or error}"
@@ -283,14 +286,32 @@ class TunedPrompt(_Part):
                 raise TuningError(msg)
         for number, example in enumerate(self.examples, start=1):
             try:
-                for content in (*example.inputs, *example.outputs):
-                    content.model()
-            except FlockError as error:
+                _check_contents(example.inputs, self.inputs, "given")
+                _check_contents(example.outputs, self.outputs, "answered")
+            except (FlockError, ValueError) as error:
                 msg = (
                     f"example {number} of the tuned prompt of agent {agent.name!r} is not valid: "
                     f"{error}; correct the file, or {remedy}"
                 )
                 raise TuningError(msg) from error
+
+
+def _check_contents(contents: Iterable[Content], shapes: Sequence[TypeShape], what: str) -> None:
+    """Make sure that an example holds what the agent knows; what it does not is never shown.
+
+    Raises:
+        ValueError: There is nothing, or something of another type.
+        FlockError: It does not fit its type.
+    """
+    known = {shape.name for shape in shapes}
+    names = [registry.entry(type(content.model())).current.name for content in contents]
+    if not names:
+        msg = f"nothing is {what}"
+        raise ValueError(msg)
+    others = sorted({name for name in names if known and name not in known})
+    if others:
+        msg = f"it is {what} {', '.join(map(repr, others))}, and may be {', '.join(sorted(known))}"
+        raise ValueError(msg)
 
 
 def only_group(agent: Agent) -> OutputGroup:

@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 from pydantic_core import to_jsonable_python
 
 from flock.components.guards import Redactor, SecretDetector
+from flock.components.guards.content import changed_json
 
 Json = dict[str, Any]
 
@@ -28,18 +29,46 @@ _CREDENTIAL: Final = re.compile(
 LONG: Final = 2_000
 """Characters without a space above which a text is stored as its hash: images, files."""
 
+_UNSCRUBBED: Final = 1_000_000
+"""Characters of base64, the content of a file: above it a text is written as it is."""
+
 _SHOWN: Final = 60
 _WIDE: Final = 160
 
 
-def without_secrets(text: str) -> str:
-    """Return a text with placeholders for keys, tokens and passwords; see `SecretDetector`."""
-    return Redactor([SecretDetector()]).redact(text)[0]
+def without_secrets(text: str, name: str = "") -> str:
+    """Return a text with placeholders for keys, tokens and passwords; see `SecretDetector`.
+
+    Args:
+        text: The text.
+        name: Of the field or key that it stands under, if there is one.
+    """
+    return Redactor([SecretDetector()]).redact(text, name)[0]
 
 
 def canonical(value: object, scrub: Scrub) -> Any:  # noqa: ANN401 - JSON
     """Return a value as JSON: texts scrubbed, long ones without spaces as their hash."""
-    return _walked(to_jsonable_python(value, fallback=_name_of), scrub)
+
+    def stored(text: str, name: str) -> str:
+        if len(text) > LONG and not re.search(r"\s", text):
+            start = text[: text.find(",") + 1] if text.startswith("data:") else ""
+            return f"{start}sha256:{sha256(text.encode(errors='surrogatepass')).hexdigest()}"
+        return _scrubbed(text, name, scrub)
+
+    return changed_json(to_jsonable_python(value, fallback=_name_of), stored)
+
+
+def scrubbed(value: object, scrub: Scrub) -> Any:  # noqa: ANN401 - JSON
+    """Return JSON with its texts scrubbed; nothing is shortened, it is to come back."""
+
+    def stored(text: str, name: str) -> str:
+        return text if len(text) > _UNSCRUBBED else _scrubbed(text, name, scrub)
+
+    return changed_json(value, stored)
+
+
+def _scrubbed(text: str, name: str, scrub: Scrub) -> str:
+    return without_secrets(text, name) if scrub is without_secrets else scrub(text)
 
 
 def _name_of(value: object) -> str:
@@ -68,24 +97,6 @@ def _is_credential(name: str, value: object) -> bool:
     if isinstance(value, bool | int | float) or value is None:
         return False
     return _CREDENTIAL.search(name) is not None
-
-
-def _walked(value: Any, scrub: Scrub) -> Any:  # noqa: ANN401
-    if isinstance(value, str):
-        return _text(value, scrub)
-    if isinstance(value, list):
-        return [_walked(part, scrub) for part in cast("list[Any]", value)]
-    if isinstance(value, dict):
-        items = cast("dict[str, Any]", value).items()
-        return {key: _walked(part, scrub) for key, part in items}
-    return value
-
-
-def _text(text: str, scrub: Scrub) -> str:
-    if len(text) > LONG and not re.search(r"\s", text):
-        start = text[: text.find(",") + 1] if text.startswith("data:") else ""
-        return f"{start}sha256:{sha256(text.encode(errors='surrogatepass')).hexdigest()}"
-    return scrub(text)
 
 
 def dumped(value: object) -> str:

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from contextvars import ContextVar
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
+from flock.components.guards.content import KeyCollision
 from flock.core.artifacts import Artifact
-from flock.core.context import EvalResult
+from flock.core.context import EvalResult, HostAround
 from flock.core.lifecycle import has_hook
 from flock.core.signature import yielded_models
 from flock.core.types import registry
+from flock.core.usage import Usage
 from flock.core.visibility import PUBLIC, Visibility
 from flock.engines.base import EngineComponent
 from flock.errors import EngineError
-from flock.testing.recording.canonical import Json, Scrub, canonical
+from flock.testing.recording.canonical import Json, Scrub, canonical, scrubbed
 from flock.testing.recording.cassette import Cassette, Mode, cassette_of
 
 if TYPE_CHECKING:
     from flock.core.agent import Agent
     from flock.core.context import Context, EvalInputs
+    from flock.core.delivery import Run
     from flock.core.outputs import OutputGroup
 
 _KIND: Final = "engine"
-_UNSCRUBBED: Final = 1_000_000
-"""Characters of base64, the content of a file: above it a text is written as it is."""
-
 _VISIBILITY: Final[TypeAdapter[Visibility]] = TypeAdapter(Visibility)
 _HOOKS: Final = ("on_initialize", "on_post_publish", "on_error", "on_terminate")
 """Hooks of the engine that are called while it is recorded."""
@@ -42,7 +44,8 @@ class RecordedEngine(EngineComponent):
     and the history are, whatever the attempt and the run. Equal calls get their answers in the
     order in which they were made. Failures are not recorded, so that a run that succeeded at its
     second attempt succeeds at its first in a replay. There nothing of the engine runs but its
-    `on_pre_consume`, if it has one, which chooses the inputs.
+    `on_pre_consume`, if it has one, which chooses the inputs. What it charged for an answer is
+    charged again, so that budgets and reports come out the same.
 
     Args:
         engine: The engine.
@@ -76,14 +79,18 @@ class RecordedEngine(EngineComponent):
         Raises:
             NotRecorded: There is no such call in the cassette; the message shows how the
                 nearest one differs.
+            BudgetExceeded: A budget does not leave what the answer took when it was recorded.
             EngineError: The answer cannot be recorded.
             Exception: Whatever the engine raised.
         """
         cassette, engine = self._cassette, self._engine
         asked = _asked(agent, ctx, inputs, output_group, cassette.scrub)
         if not cassette.is_recording:
-            return _result_of(cassette.take(_KIND, asked), inputs)
+            told = cassette.take(_KIND, asked)
+            await _charge(ctx, told)
+            return _result_of(told, inputs)
         slot = cassette.reserve()
+        spent = _metered(ctx)
         try:
             mine = inputs
             if has_hook(engine, "on_pre_evaluate"):
@@ -92,7 +99,7 @@ class RecordedEngine(EngineComponent):
             if has_hook(engine, "on_post_evaluate"):
                 result = answer if isinstance(answer, EvalResult) else _as_result(answer)
                 answer = await engine.on_post_evaluate(agent, ctx, mine, result)
-            told = _told(answer, inputs, cassette.scrub)
+            told = _told(answer, inputs, cassette.scrub) | _usage_of(spent)
             slot.fill(_KIND, asked, told)
         finally:
             slot.drop()
@@ -111,10 +118,13 @@ class RecordedEngine(EngineComponent):
         cassette, engine = self._cassette, self._engine
         asked = _asked(agent, ctx, inputs, output_group, cassette.scrub)
         if not cassette.is_recording:
-            for told in cassette.take(_KIND, asked)["stream"]:
+            recorded = cassette.take(_KIND, asked)
+            await _charge(ctx, recorded)
+            for told in recorded["stream"]:
                 yield _result_of(told, inputs)
             return
         slot = cassette.reserve()
+        spent = _metered(ctx)
         parts: list[Json] = []
         try:
             stream = cast("Any", engine.stream(agent, ctx, inputs, output_group))
@@ -122,7 +132,7 @@ class RecordedEngine(EngineComponent):
                 async for answer in answers:
                     parts.append(_told(answer, inputs, cassette.scrub))
                     yield _result_of(parts[-1], inputs)
-            slot.fill(_KIND, asked, {"stream": parts})
+            slot.fill(_KIND, asked, {"stream": parts} | _usage_of(spent))
         finally:
             slot.drop()
 
@@ -132,6 +142,50 @@ class RecordedEngine(EngineComponent):
                 await getattr(self._engine, hook)(*args)
 
         return call
+
+
+_spent: ContextVar[dict[str, Usage] | None] = ContextVar("flock_recorded_usage", default=None)
+"""What the engine that is being recorded has charged: candidates of one run have each their own."""
+
+
+class _Metering(HostAround):
+    """A run's host that notes what is charged."""
+
+    async def charge(self, run: Run, model: str, usage: Usage) -> None:
+        spent = _spent.get()
+        if spent is not None:
+            before = spent.get(model)
+            spent[model] = usage if before is None else before + usage
+        await super().charge(run, model, usage)
+
+
+def _metered(ctx: Context) -> dict[str, Usage]:
+    """Note from here on what is charged; returns where."""
+    if ctx.host is not None and not isinstance(ctx.host, _Metering):
+        ctx.host = _Metering(ctx.host)
+    spent: dict[str, Usage] = {}
+    _spent.set(spent)
+    return spent
+
+
+def _usage_of(spent: dict[str, Usage]) -> Json:
+    return {"usage": {model: asdict(usage) for model, usage in spent.items()}} if spent else {}
+
+
+async def _charge(ctx: Context, told: Json) -> None:
+    """Charge what the engine charged when it was recorded, if the budgets leave that much.
+
+    Raises:
+        BudgetExceeded: They do not.
+    """
+    for model, kept in told.get("usage", {}).items():
+        usage = Usage(**kept)
+        held = await ctx.reserve(model, tokens=usage.tokens, usd=usage.usd)
+        try:
+            await ctx.charge(model, usage)
+        finally:
+            if held is not None:
+                held.release()
 
 
 def _asked(
@@ -179,8 +233,8 @@ def _told(answer: object, inputs: EvalInputs, scrub: Scrub) -> Json:
         told: Json = {"artifacts": [_kept(a, keys, scrub) for a in result.artifacts]}
         for name in ("state", "metrics", "logs", "errors"):
             if value := getattr(result, name):
-                told[name] = to_jsonable_python(value)
-    except (TypeError, PydanticSerializationError) as error:
+                told[name] = scrubbed(to_jsonable_python(value), scrub)
+    except (TypeError, KeyCollision, PydanticSerializationError) as error:
         msg = f"this answer cannot be recorded, since JSON cannot carry it: {error}"
         raise EngineError(msg) from error
     return told
@@ -190,29 +244,16 @@ def _kept(artifact: Artifact, inputs: dict[int, int], scrub: Scrub) -> Json:
     number = inputs.get(artifact.key)
     if number is not None:
         return {"input": number}
-    kept: Json = {"type": artifact.type, "payload": _scrubbed(artifact.payload, scrub)}
+    kept: Json = {"type": artifact.type, "payload": scrubbed(artifact.payload, scrub)}
     if artifact.version != 1:
         kept["version"] = artifact.version
     if artifact.tags:
-        kept["tags"] = sorted(artifact.tags)
+        kept["tags"] = scrubbed(sorted(artifact.tags), scrub)
     if artifact.partition_key is not None:
-        kept["partition_key"] = artifact.partition_key
+        kept["partition_key"] = scrubbed(artifact.partition_key, scrub)
     if artifact.visibility is not PUBLIC:
         kept["visibility"] = _VISIBILITY.dump_python(artifact.visibility, mode="json")
     return kept
-
-
-def _scrubbed(value: object, scrub: Scrub) -> object:
-    """Return an output's content scrubbed; nothing of it is shortened, it is to come back."""
-    whole: object = value
-    if isinstance(value, str):
-        return value if len(value) > _UNSCRUBBED else scrub(value)
-    if isinstance(value, list):
-        return [_scrubbed(part, scrub) for part in cast("list[object]", value)]
-    if isinstance(value, dict):
-        items = cast("dict[str, object]", value).items()
-        return {key: _scrubbed(part, scrub) for key, part in items}
-    return whole
 
 
 def _result_of(told: Json, inputs: EvalInputs) -> EvalResult:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 _MAX_LINE: Final = 2000
 """Characters of a line of a server's standard error that are logged."""
+_SHORTEST: Final = 6
+"""Characters from which on the value of an environment variable counts as a secret in the log."""
 _READ_TIMEOUT: Final = 300.0
 """Seconds of silence after which an HTTP stream counts as dead, if calls may not take longer."""
 
@@ -208,13 +210,11 @@ class Link:
     async def _stdio(self, stack: AsyncExitStack, transport: StdioTransport) -> Transport:
         from mcp.client.stdio import StdioServerParameters, stdio_client
 
+        env = {name: value.get_secret_value() for name, value in transport.env.items()}
         parameters = StdioServerParameters(
-            command=transport.command,
-            args=list(transport.args),
-            env={name: value.get_secret_value() for name, value in transport.env.items()},
-            cwd=transport.cwd,
+            command=transport.command, args=list(transport.args), env=env, cwd=transport.cwd
         )
-        logged = stack.enter_context(_log_of(self._server.name))
+        logged = stack.enter_context(_log_of(self._server.name, env.values()))
         return cast("Transport", stdio_client(parameters, errlog=logged))
 
     async def _answered(self, response: httpx2.Response) -> None:
@@ -307,17 +307,24 @@ class _Watched:
 
 
 @contextmanager
-def _log_of(name: str) -> Generator[TextIO]:
+def _log_of(name: str, secrets: Iterable[str]) -> Generator[TextIO]:
     """Open a file whose lines go to the log, to be the standard error of a process.
 
     A thread reads the lines until every process that holds the file has ended.
+
+    Args:
+        name: Of the server.
+        secrets: What a server may have been told and is not logged; short values are no secrets.
     """
+    hidden = sorted((s for s in secrets if len(s) >= _SHORTEST), key=len, reverse=True)
     read_end, write_end = os.pipe()
 
     def read() -> None:
         with os.fdopen(read_end, encoding="utf-8", errors="replace") as lines:
             while line := lines.readline(_MAX_LINE):
                 if text := line.rstrip():
+                    for secret in hidden:
+                        text = text.replace(secret, "[hidden]")
                     logger.info("MCP server %r: %s", name, text)
 
     threading.Thread(target=read, name=f"flock log of MCP server {name!r}", daemon=True).start()

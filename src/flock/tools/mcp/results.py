@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic_core import to_json
 
+from flock.core.media.sniffing import sniffed
 from flock.core.tool import ToolAnswer, ToolImage, ToolResource
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ MAX_IMAGES: Final = 16
 """How many images of one answer are kept."""
 MAX_IMAGE_BYTES: Final = 10_000_000
 """How large an image may be to be kept."""
+_SHOWN: Final = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
+"""What models take; a provider refuses a whole request for one image that it cannot read."""
 
 
 def answer_of_result(result: types.CallToolResult) -> ToolAnswer:
@@ -32,7 +35,7 @@ def answer_of_result(result: types.CallToolResult) -> ToolAnswer:
             case "text":
                 texts.append(block.text)
             case "image":
-                image = _image(block.data, block.mime_type)
+                image = _image(block.data)
                 if image is None or len(images) == MAX_IMAGES:
                     texts.append(f"[An image of type {block.mime_type}, which was left out]")
                 else:
@@ -68,10 +71,13 @@ def _resource_text(resource: types.TextResourceContents | types.BlobResourceCont
     return f"[A file of {kind}, {resource.uri}, which was left out]"
 
 
-def _image(data: str, media_type: str) -> ToolImage | None:
+def _image(data: str) -> ToolImage | None:
+    """Return an image that models take; what it is is told by its content, not by the server."""
     if len(data) > MAX_IMAGE_BYTES * 4 // 3 + 4:
         return None
     try:
-        return ToolImage(base64.b64decode(data, validate=True), media_type)
+        content = base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError):
         return None
+    kind = sniffed(content)
+    return ToolImage(content, kind) if kind in _SHOWN else None

@@ -103,7 +103,8 @@ class MCPServer:
         """Declare a server that is started as a process, and ended with the board.
 
         Its environment is `env` and, of this process's, only what the MCP SDK counts as safe,
-        such as `PATH` and `HOME`. What it writes to its standard error goes to the log.
+        such as `PATH` and `HOME`. What it writes to its standard error goes to the log, without
+        the values of `env`.
 
         Args:
             name: Names it on its board, in errors and logs.
@@ -156,7 +157,8 @@ class MCPServer:
 
         Args:
             name: Names it on its board, in errors and logs.
-            url: Its endpoint, such as `"https://example.org/mcp"`.
+            url: Its endpoint, such as `"https://example.org/mcp"`. Keep keys out of it: HTTP
+                libraries log it.
             headers: Sent with each request, such as `Authorization`. Never shown or logged.
             allow: As in `stdio`.
             deny: As in `stdio`.

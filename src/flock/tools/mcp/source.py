@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flock.errors import EngineError
 from flock.tools.arguments import Refused
-from flock.tools.guarded import GuardedTool
+from flock.tools.guarded import GuardedTool, Prepared
 from flock.tools.mcp.results import answer_of_result
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     import mcp_types as types
 
     from flock.core.context import Context
@@ -95,9 +93,7 @@ class MCPTool(GuardedTool):
     def __repr__(self) -> str:
         return f"MCPTool({self._tool.name!r} of {self._connection.server!r})"
 
-    def _prepare(
-        self, given: dict[str, Any], ctx: Context | None
-    ) -> Callable[[], Awaitable[object]]:
+    def _prepare(self, given: dict[str, Any], ctx: Context | None) -> Prepared:
         del ctx
         hints = self._tool.annotations
         is_repeatable = hints is not None and (
@@ -120,7 +116,7 @@ class MCPTool(GuardedTool):
                 raise Refused(str(error)) from None
             return answer_of_result(result)
 
-        return work
+        return Prepared(work, given)
 
 
 def callable_name(name: str, prefix: str = "", *, is_marked: bool = False) -> str:

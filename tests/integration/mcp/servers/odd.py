@@ -17,6 +17,9 @@ from mcp_types import (
     Tool,
 )
 
+GIF = "R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
+"""One pixel."""
+
 NAMES = [
     "read_file",
     "delete_file",
@@ -46,6 +49,7 @@ async def call_tool(ctx: object, params: CallToolRequestParams) -> CallToolResul
         case "everything":
             content = [
                 TextContent(text="a text"),
+                ImageContent(data=GIF, mime_type="image/png"),
                 ImageContent(data="aGVsbG8=", mime_type="image/png"),
                 ImageContent(data="no base64!", mime_type="image/gif"),
                 AudioContent(data="aGVsbG8=", mime_type="audio/wav"),

@@ -13,7 +13,7 @@ from pydantic import AnyUrl, BaseModel, ConfigDict, Field, RootModel
 from typing_extensions import TypedDict
 
 from flock import Artifact, File, Image
-from flock.components.guards.content import KeyCollision, changed
+from flock.components.guards.content import KeyCollision, changed, changed_json
 from tests.unit.core.media.pictures import picture
 
 
@@ -75,7 +75,7 @@ class Everything(BaseModel):
 def seen(model: BaseModel) -> dict[str, str]:
     found: dict[str, str] = {}
 
-    def change(text: str, place: str) -> str:
+    def change(text: str, place: str, name: str) -> str:
         found[place] = text
         return text
 
@@ -113,7 +113,7 @@ def test_texts_are_found_with_their_places_and_all_else_is_left_alone():
 
 def test_a_changed_payload_makes_a_changed_instance():
     payload = changed(
-        Everything(), Artifact.of(Everything()).payload, lambda t, _: t.replace("p", "P"), str
+        Everything(), Artifact.of(Everything()).payload, lambda t, _p, _n: t.replace("p", "P"), str
     )
     made = Everything.model_validate(payload, by_name=True)
     assert made.file == File(b"P", "q.txt")
@@ -125,7 +125,7 @@ def test_keys_that_would_become_one_are_refused():
         by_name: dict[str, int] = {"a": 1, "b": 2}
 
     with pytest.raises(KeyCollision, match="two keys of by_name would both become 'x'"):
-        changed(Held(), Artifact.of(Held()).payload, lambda _t, _p: "x", str)
+        changed(Held(), Artifact.of(Held()).payload, lambda _t, _p, _n: "x", str)
 
 
 def test_a_place_names_keys_as_they_are_shown():
@@ -133,5 +133,24 @@ def test_a_place_names_keys_as_they_are_shown():
         by_name: dict[str, str] = {"ann": "x"}
 
     places: list[str] = []
-    changed(Held(), Artifact.of(Held()).payload, lambda t, p: places.append(p) or t, str.upper)
+    changed(Held(), Artifact.of(Held()).payload, lambda t, p, _: places.append(p) or t, str.upper)
     assert places == ["by_name[key]", "by_name['ANN']"]
+
+
+def test_a_text_is_told_with_the_name_that_it_stands_under():
+    class Deep(BaseModel):
+        tokens: list[str] = ["a"]
+        options: dict[str, Any] = {"key": {"inner": [["b"]]}}
+        file: File = File(b"c", "d")
+
+    names: dict[str, str] = {}
+    changed(Deep(), Artifact.of(Deep()).payload, lambda t, _, n: names.update({t: n}) or t, str)
+    assert names == {"a": "tokens", "key": "", "inner": "", "b": "inner", "c": "", "d": ""}
+
+
+def test_plain_json_is_changed_with_its_keys():
+    data = {"a": ["b", 1, None, {"c": True}], 5: ("d", "e")}
+    assert changed_json(data, lambda text, name: f"{name}>{text}") == {
+        ">a": ["a>b", 1, None, {">c": True}],
+        5: ("5>d", "5>e"),
+    }

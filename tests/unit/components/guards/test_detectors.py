@@ -23,6 +23,8 @@ PEM = "-----BEGIN " + "RSA PRIVATE KEY-----\nMIIEowIBAAK\nAQEA\n-----END RSA PRI
     ("text", "redacted"),
     [
         ("write to ann@example.com.", "write to [EMAIL]."),
+        ("ann@example.com-signed", "[EMAIL]-signed"),
+        ("ann@example.xn--p1ai", "[EMAIL]"),
         ("Ann <ann.lee+news@mail.example.co.uk>", "Ann <[EMAIL]>"),
         ("mailto:ann@example.com?subject=x", "mailto:[EMAIL]?subject=x"),
         ("jörg@bücher.example", "[EMAIL]"),
@@ -72,6 +74,8 @@ def test_personal_data_is_found_by_its_shape(text: str, redacted: str | None):
         ("MY_TOKEN: q9Z2xV7bL4nK8wR1", "MY_TOKEN: [SECRET]"),
         ("Authorization: Bearer q9Z2xV7bL4nK8wR1", "Authorization: Bearer [SECRET]"),
         ("my secret is q9Z2xV7bL4nK8wR1 now", "my secret is [SECRET] now"),
+        ("Authorization: Basic YW5uOnNlc2FtZQ==", "Authorization: Basic [PASSWORD]"),
+        ("basic auth, basic math class and basic questions", None),
         ("token = get_token(user)", None),
         ("password: str, the password is secret", None),
         ("password=${PASSWORD}", None),
@@ -146,3 +150,26 @@ def test_a_finding_is_a_piece_of_the_text_and_has_a_kind():
 
     with pytest.raises(ValueError, match="behind the end of a text of 2"):
         Redactor([Beyond()]).find("ab")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "redacted"),
+    [
+        ("password", "correct-horse-7", "[PASSWORD]"),
+        ("dbPassword", "p@ss(word)7", "[PASSWORD]"),
+        ("apiKey", "a8f5f167f44f4964e6c998dee827110c", "[SECRET]"),
+        ("access_tokens", "a8f5f167f44f4964e6c998dee827110c", "[SECRET]"),
+        ("password", "not set", None),
+        ("password", "required", None),
+        ("password", "", None),
+        ("author", "a8f5f167f44f4964e6c998dee827110c", None),
+        ("key", "550e8400-e29b-41d4-a716-446655440000", None),
+        ("compass", "correct-horse-7", None),
+    ],
+)
+def test_secrets_are_found_by_the_name_of_their_field(name: str, text: str, redacted: str | None):
+    after, found = Redactor(SECRETS).redact(text, name)
+    assert after == (text if redacted is None else redacted)
+    assert bool(found) == (redacted is not None)
+    assert Redactor([Words("WORD", "horse")]).redact("horse", name)[0] == "[WORD]"
+    assert not Redactor([SecretDetector("JWT")]).find(text, name)

@@ -31,6 +31,21 @@ def archive(*names: str, first: bytes = b"") -> bytes:
     return out.getvalue()
 
 
+COMPRESSIONS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_a_damaged_archive_is_a_file_like_others(compression: int):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", compression) as made:
+        made.writestr("mimetype", b"application/epub+zip" * 3)
+    whole = out.getvalue()
+    for place in range(4, len(whole)):
+        for value in (0x00, 0x5A, 0xFF):
+            damaged = whole[:place] + bytes([value]) + whole[place + 1 :]
+            assert File(damaged, "x").media_type.startswith("application/")
+
+
 @pytest.mark.parametrize(
     ("given", "safe"),
     [

@@ -207,6 +207,17 @@ def test_limits_stand_on_the_image_itself():
             ImageLimits(**wrong)
 
 
+def test_a_file_of_endless_scans_is_refused_before_it_is_decoded():
+    """Each scan is a pass over all pixels: 20 MB of them would take hours."""
+    whole = picture("image/jpeg", progressive=True)
+    start = whole.rindex(b"\xff\xda")
+    scan = whole[start:-2]
+    again = whole[:start] + scan * 50 + b"\xff\xd9"
+    assert Image(again).width == 40
+    with pytest.raises(ValueError, match="a JPEG file of more than 100 scans"):
+        Image(whole[:start] + scan * 101 + b"\xff\xd9")
+
+
 def test_a_bomb_is_refused_before_it_is_unpacked():
     rows = zlib.compress(b"\0" * 10_000)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,19 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["sage.json"]
 
 
+def test_a_file_may_be_read_by_whom_the_user_lets(tmp_path: Path) -> None:
+    path = tmp_path / "sage.json"
+    before = os.umask(0o027)
+    try:
+        prompt().save(path)
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o640
+    path.chmod(0o604)
+    prompt().save(path)
+    assert path.stat().st_mode & 0o777 == 0o604
+
+
 def test_a_file_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(TuningError, match="cannot be written to"):
         prompt().save(tmp_path / "no" / "prompt.json")
@@ -241,6 +255,22 @@ async def test_an_example_that_is_not_valid_is_refused_when_the_board_opens() ->
     with pytest.raises(TuningError, match="example 2 of the tuned prompt of agent 'sage'"):
         async with flock:
             pass
+
+
+@pytest.mark.parametrize(
+    ("update", "why"),
+    [
+        ({"inputs": (Content.of_model(Moral(text="xx")),)}, "it is given '[^']*Moral', and may be"),
+        ({"outputs": (Content.of_model(Story(text="x")),)}, "it is answered '[^']*Story'"),
+        ({"inputs": ()}, "nothing is given"),
+        ({"outputs": ()}, "nothing is answered"),
+    ],
+)
+def test_an_example_of_what_the_agent_does_not_know_is_refused(update: Any, why: str) -> None:
+    """It was left out without a word."""
+    made = prompt(examples=[example().model_copy(update=update)])
+    with pytest.raises(TuningError, match=f"example 1 of .* is not valid: {why}"):
+        made.check(sage())
 
 
 async def test_outside_a_board_it_is_checked_at_the_first_use() -> None:

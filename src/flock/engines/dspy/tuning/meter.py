@@ -58,6 +58,7 @@ class Meter:
         self.on_call: Callable[[], None] | None = None
         self._stop = stop
         self._running = 0.0
+        self._spent = 0.0
 
     @property
     def is_interrupted(self) -> bool:
@@ -71,7 +72,7 @@ class Meter:
             return "interrupted"
         if self.max_calls is not None and self.calls >= self.max_calls - self.kept:
             return f"the {self.max_calls} model calls are used up"
-        if self.max_usd is not None and (self.usage.usd or 0.0) >= self.max_usd:
+        if self.max_usd is not None and self._spent >= self.max_usd:
             return f"the {self.max_usd:g} US dollars are used up"
         return None
 
@@ -94,7 +95,7 @@ class Meter:
                 )
                 raise TuningError(msg)
             price = known
-            if (self.usage.usd or 0.0) + self._running + price > self.max_usd:
+            if self._spent + self._running + price > self.max_usd:
                 msg = f"the next call could exceed the {self.max_usd:g} US dollars"
                 raise Stopped(msg)
         self.calls += 1
@@ -102,10 +103,14 @@ class Meter:
         return price
 
     def end(self, price: float, usage: Usage | None) -> None:
-        """Write down what a call took; None if it failed."""
+        """Write down what a call took; None if it failed.
+
+        One whose price the provider does not tell counts as the most that it could cost.
+        """
         self._running -= price
         if usage is not None:
             self.usage += usage
+            self._spent += price if usage.usd is None else usage.usd
         if self.on_call is not None:
             self.on_call()
 

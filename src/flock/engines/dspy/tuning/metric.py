@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 from pydantic import BaseModel
 
 from flock.core.context import EvalInputs
+from flock.engines.threads import ThreadPool
 from flock.errors import TuningError
 
 FEEDBACK: Final = "feedback"
@@ -42,16 +43,24 @@ def agreement(inputs: EvalInputs, output: Output, expected: Output | None) -> fl
 
 
 async def scored(
-    metric: Metric, run: str, inputs: EvalInputs, output: Output, expected: Output | None
+    metric: Metric,
+    run: str,
+    inputs: EvalInputs,
+    output: Output,
+    expected: Output | None,
+    threads: ThreadPool,
 ) -> float:
-    """Call a metric and check what it returns.
+    """Call a metric, in a thread unless it is async, and check what it returns.
 
     Raises:
         TuningError: It raised, or returned no number from 0 to 1.
     """
     name = metric_name(metric)
     try:
-        value: object = metric(inputs, output, expected)
+        if inspect.iscoroutinefunction(metric):
+            value: object = metric(inputs, output, expected)
+        else:
+            value = await threads.call(metric, inputs, output, expected)
         if inspect.isawaitable(value):
             value = await value
     except Exception as error:

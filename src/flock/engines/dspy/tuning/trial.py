@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from flock.core.outputs import OutputGroup
     from flock.engines.chat import ChatModel
     from flock.engines.dspy.engine import DSPyEngine
+    from flock.engines.threads import ThreadPool
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Bench:
         model: Whom to ask.
         metric: Scores the answers.
         concurrency: How many cases are tried at once.
+        threads: Where a synchronous metric runs.
     """
 
     def __init__(
@@ -86,7 +88,9 @@ class Bench:
         model: ChatModel,
         metric: Metric,
         concurrency: int,
+        threads: ThreadPool,
     ) -> None:
+        self._threads = threads
         self.agent = agent
         self.group: OutputGroup = only_group(agent)
         self._engine = engine
@@ -148,7 +152,9 @@ class Bench:
         """
         expected = None if case.expected is None else self.output(case.expected)
         inputs = EvalInputs(list(case.inputs.artifacts))
-        return await scored(self._metric, case.id, inputs, self.output(outputs), expected)
+        return await scored(
+            self._metric, case.id, inputs, self.output(outputs), expected, self._threads
+        )
 
     def output(self, models: list[BaseModel]) -> Output:
         """Return what a metric gets: the one model, or the list where there may be several."""

@@ -8,13 +8,11 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
-from pydantic import BaseModel
-
 from flock.clock import SystemClock, as_datetime
-from flock.core.context import EvalInputs
 from flock.engines.dspy.engine import DSPyEngine
 from flock.engines.dspy.models import OFFLINE_MODEL, ModelShelf
-from flock.engines.dspy.tuned import Content, Provenance, TunedPrompt, only_group
+from flock.engines.dspy.tuned import Provenance, TunedPrompt
+from flock.engines.dspy.tuning.cases import cases_of
 from flock.engines.dspy.tuning.choosing import draws
 from flock.engines.dspy.tuning.meter import Meter, MeteredModel, Stopped
 from flock.engines.dspy.tuning.metric import FEEDBACK, Metric, agreement, metric_name
@@ -22,7 +20,8 @@ from flock.engines.dspy.tuning.parts import Parts, split
 from flock.engines.dspy.tuning.report import Candidate, TuningProgress, TuningReport
 from flock.engines.dspy.tuning.rewriting import BATCH, Rewriter
 from flock.engines.dspy.tuning.trial import Bench, Case, Trial
-from flock.errors import FlockError, TuningError
+from flock.engines.threads import ThreadPool
+from flock.errors import TuningError
 
 if TYPE_CHECKING:
     from flock.core.agent import Agent
@@ -95,12 +94,13 @@ async def tune(
         msg = f"metric takes a function or {FEEDBACK!r}, not {metric!r}"
         raise TuningError(msg)
     shelf = ModelShelf()
+    threads = ThreadPool()
     try:
         thinks = _model(agent, engine, model, shelf)
         writes = thinks if writer is None else _as_model(writer, shelf)
         meter = Meter(max_calls, max_usd, stop)
-        bench = Bench(agent, engine, MeteredModel(thinks, meter), function, concurrency)
-        cases, left_out = await _cases(agent, examples, bench, function, good)
+        bench = Bench(agent, engine, MeteredModel(thinks, meter), function, concurrency, threads)
+        cases, left_out = await cases_of(agent, examples, bench, function, good)
         parts = _parts(cases, left_out, held_out, seed)
         report = TuningReport(
             agent=agent.name,
@@ -126,6 +126,7 @@ async def tune(
         )
         return await search.run()
     finally:
+        threads.close()
         await shelf.aclose()
 
 
@@ -354,66 +355,6 @@ def _as_model(model: str | ChatModel, shelf: ModelShelf, agent: Agent | None = N
     return shelf.get(model) if isinstance(model, str) else model
 
 
-async def _cases(
-    agent: Agent,
-    examples: Sequence[TuningExample],
-    bench: Bench,
-    metric: Metric,
-    good: float,
-) -> tuple[list[Case], int]:
-    """Return the runs that can be learnt from, and how many cannot."""
-    if not examples:
-        msg = (
-            f"there are no past runs of agent {agent.name!r}: run the board first, or give a file "
-            "of examples (--examples, read_examples)"
-        )
-        raise TuningError(msg)
-    published = {spec.entry.current.name for spec in only_group(agent).outputs}
-    cases: list[Case] = []
-    for example in examples:
-        if example.agent != agent.name:
-            msg = (
-                f"example {example.id!r} is a run of agent {example.agent!r}, not of "
-                f"{agent.name!r}; give the examples of this agent"
-            )
-            raise TuningError(msg)
-        inputs, made, corrected = _loaded(example)
-        for output in (*made, *(corrected or ())):
-            name = Content.of_model(output).type
-            if name not in published:
-                msg = (
-                    f"example {example.id!r} answers with a {name!r}, which agent {agent.name!r} "
-                    "does not publish; leave it out, or export the examples again"
-                )
-                raise TuningError(msg)
-        case = Case(example.id, inputs, made, corrected, corrected, 1.0, example.comment)
-        if corrected is None and example.score is not None:
-            approved = made if example.score >= good else None
-            case = replace(case, expected=approved, right=approved, score=example.score)
-        elif corrected is None and metric is not agreement:
-            score = await bench.score(case, made)
-            case = replace(case, right=made if score >= good else None, score=score)
-        elif corrected is not None and example.score is not None:
-            case = replace(case, score=example.score)
-        if case.expected is not None or metric is not agreement:
-            cases.append(case)
-    return cases, len(examples) - len(cases)
-
-
-def _loaded(
-    example: TuningExample,
-) -> tuple[EvalInputs, list[BaseModel], list[BaseModel] | None]:
-    try:
-        inputs = EvalInputs([content.artifact() for content in example.inputs])
-        made = [content.model() for content in example.outputs]
-        corrected = example.corrected
-        right = None if corrected is None else [content.model() for content in corrected]
-    except FlockError as error:
-        msg = f"example {example.id!r} does not fit the types any more: {error}"
-        raise TuningError(msg) from error
-    return inputs, made, right
-
-
 def _parts(cases: Sequence[Case], left_out: int, held_out: float, seed: int) -> Parts:
     try:
         return split(cases, held_out, seed)
@@ -422,7 +363,7 @@ def _parts(cases: Sequence[Case], left_out: int, held_out: float, seed: int) -> 
             raise
         msg = (
             f"{error} ({left_out} runs were left out: nobody said whether they were good, or they "
-            "were not, and nobody corrected them)"
+            "were not and nobody corrected them, or a guard of the agent blocks them)"
         )
         raise TuningError(msg) from None
 

@@ -29,6 +29,7 @@ class Router:
         self.requests: list[ChatRequest] = []
         self.written: list[str] = []
         self.on_chat: Callable[[int], None] | None = None
+        self.strip = ""  # what was added to the tickets that it knows
         self._answer = written
         self._usd = usd_per_call
 
@@ -51,7 +52,7 @@ class Router:
             known = set(RIGHT)
         found = re.search(r'"text":("(?:[^"\\]|\\.)*")', last)
         assert found is not None
-        right = TEAMS[json.loads(found[1])]
+        right = TEAMS[json.loads(found[1]).removesuffix(self.strip)]
         team = right if right in known else "amber"
         return ChatAnswer(json.dumps({"route": {"team": team}}), USAGE)
 

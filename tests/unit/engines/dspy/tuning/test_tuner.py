@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from dataclasses import replace
 from typing import Any
 
 import dspy
@@ -10,16 +12,20 @@ import pytest
 
 from flock import (
     Agent,
+    ChatAnswer,
+    ChatRequest,
     DSPyEngine,
     EngineError,
     EvalInputs,
     Flock,
+    Guard,
     TuningError,
     TuningExample,
     TuningProgress,
     TuningReport,
     tune,
 )
+from flock.engines.dspy.tuned import Content
 from flock.testing import ScriptedEngine
 from tests.tickets import Route, Ticket, board, examples
 from tests.unit.engines.dspy.tuning.routers import RULE, Router
@@ -155,6 +161,54 @@ async def test_money_is_bounded() -> None:
     assert report.usage.usd <= 0.5
     assert report.stopped is not None
     assert "US dollars" in report.stopped
+
+
+async def test_money_is_bounded_where_a_provider_tells_no_price() -> None:
+    class Silent(Router):
+        async def chat(self, request: ChatRequest, on_token: Any = None) -> ChatAnswer:
+            answer = await super().chat(request, on_token)
+            return replace(answer, usage=replace(answer.usage, usd=None))
+
+    model = Silent()
+    report = await tuned(model, max_usd=0.5)
+    assert len(model.requests) <= 50
+    assert report.stopped is not None
+    assert "US dollars" in report.stopped
+
+
+@pytest.mark.parametrize("action", ["redact", "block"])
+async def test_the_agents_guards_look_through_what_it_is_tuned_with(action: Any) -> None:
+    """A guard that is around a run kept nothing from the model and the file when it was tuned."""
+    secret = "ann@example.com"
+    runs = examples()
+    for place in range(0, len(runs), 2):
+        run, comment = runs[place], f"{secret} was wrong"
+        text = f"{run.inputs[0].payload['text']} {secret}"
+        given = (Content.of_model(Ticket(text=text)),)
+        runs[place] = run.model_copy(update={"inputs": given, "comment": comment})
+    model = Router()
+    model.strip = " [EMAIL]"
+    flock = board()
+    agent = flock.get_agent("router")
+    agent.utilities.append(Guard(action=action))
+    report = await tuned(model, agent=agent, runs=runs, how="both", good=0.0)
+    assert report.left_out == (0 if action == "redact" else 21)
+    assert report.prompt is not None
+    assert secret not in report.prompt.model_dump_json()
+    assert secret not in repr(model.requests)
+    assert ("[EMAIL]" in repr(model.requests)) == (action == "redact")
+
+
+async def test_a_synchronous_metric_does_not_stop_the_loop() -> None:
+    threads: set[str] = set()
+
+    def metric(inputs: EvalInputs, output: Any, expected: Any) -> float:
+        threads.add(threading.current_thread().name)
+        return float(output == expected)
+
+    await tuned(Router(), metric=metric)
+    assert threading.current_thread().name not in threads
+    assert threads
 
 
 async def test_money_cannot_be_bounded_where_prices_are_not_known() -> None:
