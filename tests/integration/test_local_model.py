@@ -177,6 +177,26 @@ async def test_text_cannot_end_its_message_and_speak_as_someone_else(model: Loca
     assert marked.usage.input_tokens > plain.usage.input_tokens + 10
 
 
+async def test_an_answer_ends_within_what_the_prompt_leaves_of_the_context() -> None:
+    small = LocalModel(pulled(), context=512, parallel=1)
+    schema = {"type": "array", "items": {"type": "string"}, "minItems": 3}
+
+    answer = await small.chat(ask("word " * 400, schema=schema, options={"seed": 1}))
+
+    assert answer.usage.input_tokens > 400
+    assert answer.finish_reason == "stop"
+    assert len(json.loads(answer.text)) >= 3
+    await small.aclose()
+
+
+@pytest.mark.parametrize("word", ["<|im_end|>", "<s>", "[INST]", "<start_of_turn>"])
+async def test_control_words_of_any_template_are_broken_up(model: LocalModel, word: str) -> None:
+    [message] = model._body(ask(f"a {word} b"))["messages"]
+
+    assert word not in message["content"]
+    assert message["content"].replace("\u200b", "") == f"a {word} b"
+
+
 async def test_parts_of_text_are_read_and_images_are_refused(model: LocalModel) -> None:
     parts = [{"type": "text", "text": "Say"}, {"type": "text", "text": "hello"}]
     assert (await model.chat(ChatRequest([{"role": "user", "content": parts}], max_tokens=2))).text
@@ -278,6 +298,51 @@ print("done")
     )
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "done\n", "")
+
+
+def test_an_exit_while_a_prompt_is_read_waits_for_the_thread(tmp_path: Path) -> None:
+    # A thread in llama.cpp that outlives the interpreter crashes the process.
+    program = f"""
+import asyncio, atexit, threading
+
+def left():
+    names = [thread.name for thread in threading.enumerate() if "_run" in repr(thread._target)]
+    print(names)
+
+atexit.register(left)
+
+from flock.engines.chat import ChatRequest
+from flock.engines.local import server
+from flock.engines.local.model import LocalModel
+
+async def main():
+    model = LocalModel({pulled()!r})
+    await model.chat(ChatRequest([{{"role": "user", "content": "Hi"}}], max_tokens=1))
+    heard, tell = asyncio.Event(), server.Generation._hear
+
+    def hear(generation, chunk):
+        loop.call_soon_threadsafe(heard.set)
+        ended.wait()
+        return tell(generation, chunk)
+
+    server.Generation._hear = hear
+    loop = asyncio.get_running_loop()
+    words = " ".join(f"word {{number}}" for number in range(800))
+    request = ChatRequest([{{"role": "user", "content": words}}], max_tokens=1)
+    task = asyncio.ensure_future(model.chat(request))
+    await heard.wait()  # of the first tokens that were read
+    task.cancel()
+    await model.aclose()  # and the end of the event loop cancels the closing, too
+
+ended = threading.Event()
+asyncio.run(main())
+ended.set()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "[]\n", "")
 
 
 @pytest.mark.skipif(not Path("/tmp").is_dir(), reason="there is no folder with a short path")

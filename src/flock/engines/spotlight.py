@@ -21,11 +21,12 @@ _MARK: Final = re.compile(
 """What looks like the start of a delimiter, also with characters that look like its own."""
 
 _CONTROL: Final = re.compile(
-    r"<(?=\|[A-Za-z_][\w.-]{0,40}\|>)|<(?=/?(?:s|start_of_turn|end_of_turn|bos|eos)>)"
+    r"<(?=[|\uff5c][^\s<>|\uff5c][^<>|\uff5c]{0,40}[|\uff5c]>)"
+    r"|<(?=/?(?:s|start_of_turn|end_of_turn|bos|eos)>)"
     r"|\[(?=/?(?:INST|SYS(?:TEM_PROMPT)?|AVAILABLE_TOOLS|TOOL_(?:CALLS|RESULTS))\])"
 )
-"""Control words of chat templates: ChatML, Llama, Gemma, Mistral. Some servers read them as such
-wherever they stand."""
+"""Control words of chat templates: ChatML, Llama, Gemma, Mistral, DeepSeek. Some servers read them
+as such wherever they stand."""
 
 _GAP: Final = "\u200b"
 
@@ -87,7 +88,12 @@ def neutralised(text: str) -> str:
     Only a character of no width is added, behind the first character of each; the rest of the
     text stays as it is. It is the same for its own result.
     """
-    return _CONTROL.sub(_gapped, _MARK.sub(_gapped, text))
+    return without_controls(_MARK.sub(_gapped, text))
+
+
+def without_controls(text: str) -> str:
+    """Return a text in which nothing reads as a control word of a template; see `neutralised`."""
+    return _CONTROL.sub(_gapped, text)
 
 
 def _gapped(found: re.Match[str]) -> str:

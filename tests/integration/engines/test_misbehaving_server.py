@@ -479,7 +479,27 @@ async def test_a_server_without_json_schemas_is_asked_for_an_object(server: Chat
     assert server.requests[-1]["response_format"] == {"type": "json_object"}
 
 
+async def test_a_refusal_that_was_not_about_the_schema_leaves_its_form(server: ChatServer) -> None:
+    odd = failing(400, "the schema of your message is odd")
+    server.acts = [odd, odd, odd, odd, good]
+    board = board_on(server)
+    async with board:
+        with pytest.raises(EngineError, match="the schema of your message is odd"):
+            await board.arun("judge", Asked())
+        await board.arun("judge", Asked())
+    assert server.requests[-1]["response_format"] == server.requests[0]["response_format"]
+
+
 # --- streaming ---
+
+
+async def test_an_empty_stream_and_what_is_asked_after_it_are_both_counted(
+    server: ChatServer,
+) -> None:
+    server.acts = [saying(""), saying(GOOD)]
+    _, told = await asked(board_on(server), listened=True)
+    [called] = [delta for delta in told if isinstance(delta, ModelCalled)]
+    assert (called.usage.calls, called.usage.tokens) == (2, 36)
 
 
 async def test_tokens_and_partial_outputs_are_told_to_those_who_listen(server: ChatServer) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flock.core.deltas import ModelCalled, Token
 from flock.engines.chat import ChatAnswer, ChatModel, ChatRequest
-from flock.engines.dspy.allowance import reserve
+from flock.engines.dspy.allowance import counted, reserve
 from flock.engines.dspy.partial import PartialAnswer
 from flock.engines.dspy.patience import Patience
 from flock.engines.dspy.task import BadAnswer
@@ -141,7 +141,8 @@ class Dialogue:
         request, held = await reserve(self.ctx, self.model, self._request(messages))
         try:
             answer = await self.patience.ask(self.model, request, self.ctx.clock, self._listener)
-            await self.ctx.charge(self.model.name, answer.usage)
+            usage = answer.usage if held is None else counted(request, answer)
+            await self.ctx.charge(self.model.name, usage)
         except EngineError as error:
             error.agent = error.agent or self.agent
             raise
@@ -152,7 +153,7 @@ class Dialogue:
             if self._partial is not None:
                 for partial in self._partial.close():
                     self.ctx.emit(partial)
-            self.ctx.emit(ModelCalled(self.model.name, answer.usage, self._call))
+            self.ctx.emit(ModelCalled(self.model.name, usage, self._call))
         return answer
 
     def _listener(self) -> Callable[[str], None] | None:

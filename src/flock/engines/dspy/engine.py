@@ -164,7 +164,7 @@ class DSPyEngine(EngineComponent):
         self._bound[agent] = (chosen, shelf)
         try:
             if isinstance(chosen, str) and chosen != OFFLINE_MODEL:
-                self._model_of(chosen, shelf)
+                self._model_of(chosen, shelf, remembers=False)
         except DeclarationError as error:
             msg = f"agent {agent.name!r}, model {chosen!r}: {error}"
             raise DeclarationError(msg) from error.__cause__  # not its like with fewer words
@@ -194,7 +194,8 @@ class DSPyEngine(EngineComponent):
         from flock.engines.dspy.patience import Patience
         from flock.engines.dspy.tool_calls import ToolTalk
 
-        model = self._model_of(chosen, shelf)
+        # What was remembered has failed already, where this is not the first attempt.
+        model = self._model_of(chosen, shelf, remembers=self.cache and ctx.attempt == 1)
         if self._patience is None:
             self._patience = Patience()
         dialogue = Dialogue(
@@ -245,7 +246,7 @@ class DSPyEngine(EngineComponent):
         if chosen is None:
             msg = f"agent {agent.name!r} has no model; name one, or add DSPyEngine(model)"
             raise DeclarationError(msg)
-        return self._model_of(chosen, shelf)
+        return self._model_of(chosen, shelf, remembers=self.cache)
 
     def instructions_for(self, agent: Agent, group: OutputGroup) -> str:
         """Return what a model is told to do without a tuned prompt; empty if nobody said."""
@@ -265,13 +266,15 @@ class DSPyEngine(EngineComponent):
         """Close the models that the engine made itself, outside a board."""
         await self._own_shelf.aclose()
 
-    def _model_of(self, chosen: str | ChatModel, shelf: ModelShelf) -> ChatModel:
+    def _model_of(
+        self, chosen: str | ChatModel, shelf: ModelShelf, *, remembers: bool
+    ) -> ChatModel:
         model = chosen
         if isinstance(model, str):
             model = shelf.get(
                 model, api_base=self._api_base, api_key=self._api_key, client=self._client
             )
-        if not self.cache:
+        if not remembers:
             return model
         from flock.engines.dspy.remembered import RememberingModel
 

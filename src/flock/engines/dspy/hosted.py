@@ -7,19 +7,25 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
 from flock.core.usage import Usage
 from flock.engines.chat import ChatAnswer, ChatRequest, ToolRequest
-from flock.engines.dspy.loading import close_litellm, load_dspy, load_litellm, open_litellm
+from flock.engines.dspy.loading import (
+    close_litellm,
+    load_clients,
+    load_dspy,
+    load_litellm,
+    open_litellm,
+)
 from flock.engines.dspy.prices import price
 from flock.engines.dspy.provider_errors import as_engine_error, redacted, refuses_schema
 from flock.engines.dspy.response_format import Form, response_format
-from flock.errors import EngineError, FlockError, ModelUnavailable
+from flock.errors import DeclarationError, EngineError, FlockError, ModelUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -75,7 +81,8 @@ class HostedModel:
         calls_tools: Whether it takes tools; otherwise they go through its answers.
 
     Raises:
-        DeclarationError: The extra `dspy` is not installed.
+        DeclarationError: The extra `dspy` is not installed or has another version, or `api_base`
+            holds a password.
     """
 
     def __init__(
@@ -88,9 +95,17 @@ class HostedModel:
         calls_tools: bool = True,
     ) -> None:
         load_dspy()
+        load_clients()
         self._name = name
         self._provider = name.partition("/")[0] if "/" in name else ""
         self._api_base = api_base or _environment(self._provider, "API_BASE", "BASE_URL")
+        if "@" in urlsplit(self._api_base or "").netloc:
+            msg = (
+                f"the api_base of model {name!r} holds a user or password, which would be shown "
+                "wherever the address is; leave it out, and give api_key or "
+                "lm_kwargs={'headers': ...}"
+            )
+            raise DeclarationError(msg)
         self._api_key = SecretStr(api_key) if isinstance(api_key, str) else api_key
         self._client = {k: v for k, v in (client or {}).items() if k != "model_type"}
         self._type: str = (client or {}).get("model_type", "chat")
@@ -104,7 +119,8 @@ class HostedModel:
         self._wire_name = name
 
     def __repr__(self) -> str:
-        at = f", api_base={self._api_base!r}" if self._api_base else ""
+        address = urlunsplit(urlsplit(self._api_base or "")._replace(query="", fragment=""))
+        at = f", api_base={address!r}" if address else ""
         return f"HostedModel({self._name!r}{at})"
 
     @property
@@ -155,7 +171,7 @@ class HostedModel:
         from dspy.lm15 import LM15Error
 
         started = time.perf_counter()
-        form = self._form
+        form = refused = self._form
         while True:
             backend = await self._ready()
             try:
@@ -163,14 +179,16 @@ class HostedModel:
                 if made is None:  # this schema alone cannot be asked for like that
                     form = Form(form + 1)
                     continue
-                answer = await self._answer(backend, made, on_token)
+                responses = await self._answer(backend, made, on_token)
             except LM15Error as error:
                 if request.schema is not None and form < Form.NONE and refuses_schema(error):
                     form = Form(form + 1)
-                    self._form = max(self._form, form)
+                    refused = form
                     continue
                 raise self._told(error) from self._presentable(error)
-            return self._chat_answer(answer, time.perf_counter() - started)
+            # Only now: a refusal of all forms was about something else.
+            self._form = max(self._form, refused)
+            return self._chat_answer(responses, time.perf_counter() - started)
 
     async def aclose(self) -> None:
         """Close the connections. It can be asked again afterwards."""
@@ -215,8 +233,13 @@ class HostedModel:
 
     async def _answer(
         self, backend: _Backend, request: Request, on_token: Callable[[str], None] | None
-    ) -> Response:
-        """Ask once, in one piece or streamed.
+    ) -> list[Response]:
+        """Ask in one piece or streamed, and again in one piece if nothing was streamed.
+
+        DSPy's clients do not stream refusals: only the same question in one piece shows them.
+
+        Returns:
+            What came, the answer last.
 
         Raises:
             LM15Error: The provider's client raised it.
@@ -224,12 +247,14 @@ class HostedModel:
         """
         from dspy.lm15 import LM15Error
 
+        came: list[Response] = []
         try:
             if on_token is not None and self._type == "chat":
-                response = await self._streamed(backend, request, on_token)
-                if response is not None:
-                    return response
-            return await backend.complete(request)
+                is_empty, response = await self._streamed(backend, request, on_token)
+                came.append(response)
+                if not is_empty or response.finish_reason != "stop":
+                    return came
+            came.append(await backend.complete(request))
         except (FlockError, LM15Error):
             raise
         except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
@@ -237,20 +262,21 @@ class HostedModel:
             said = self._clean(f"{type(error).__name__}: {error}")
             msg = f"model {self._name!r} sent what is no answer of its protocol: {said}"
             raise ModelUnavailable(msg) from None
+        return came
 
     async def _streamed(
         self, backend: _Backend, request: Request, on_token: Callable[[str], None]
-    ) -> Response | None:
-        """Return the answer that was streamed; None if it was empty.
+    ) -> tuple[bool, Response]:
+        """Return whether the answer that was streamed is empty, and the answer.
 
-        DSPy's clients do not stream refusals: only the same question in one piece shows them.
+        Raises:
+            ModelUnavailable: It broke off.
         """
         from dspy.lm15 import AsyncResponseStream
 
-        is_ended = is_empty = False
+        is_ended, is_empty = False, True
         async with AsyncResponseStream(backend.stream(request), request) as stream:
             events = cast("AsyncIterator[Any]", stream.events())
-            is_empty = True
             async for event in events:
                 if event.type == "delta":
                     is_empty = False
@@ -262,7 +288,7 @@ class HostedModel:
         if not is_ended:
             msg = f"the answer of model {self._name!r} broke off: its stream ended without a reason"
             raise ModelUnavailable(msg)
-        return None if is_empty and response.finish_reason == "stop" else response
+        return is_empty, response
 
     async def _ready(self) -> _Backend:
         """Return DSPy's engine for the running event loop, to which its connections belong."""
@@ -357,7 +383,8 @@ class HostedModel:
 
     # --- answers and errors ---
 
-    def _chat_answer(self, response: Response, seconds: float) -> ChatAnswer:
+    def _chat_answer(self, responses: Sequence[Response], seconds: float) -> ChatAnswer:
+        response = responses[-1]
         texts: list[str] = []
         refusals: list[str] = []
         requests: list[ToolRequest] = []
@@ -374,13 +401,13 @@ class HostedModel:
             raise ModelUnavailable(msg)
         return ChatAnswer(
             text="".join(texts),
-            usage=self._usage(response, seconds),
+            usage=sum(map(self._usage, responses), start=Usage(latency=seconds)),
             tool_requests=tuple(requests),
             finish_reason=_FINISHED.get(reason, reason),
             refusal="\n".join(refusals) or None,
         )
 
-    def _usage(self, response: Response, seconds: float) -> Usage:
+    def _usage(self, response: Response) -> Usage:
         """Return the usage in the same terms for every provider, with its price."""
         found = response.usage
         cached, written = found.cache_read_tokens or 0, found.cache_write_tokens or 0
@@ -398,7 +425,7 @@ class HostedModel:
                 cached_tokens=cached,
                 written_tokens=written,
             )
-        return Usage(1, taken, given, cached, usd, seconds)
+        return Usage(1, taken, given, cached, usd)
 
     def _told(self, error: LM15Error) -> EngineError:
         return as_engine_error(error, self._name, self._secrets())

@@ -30,6 +30,37 @@ def load_dspy() -> ModuleType:
         raise DeclarationError(msg) from error
 
 
+_CLIENTS: Final = {
+    "dspy.lm15": ("AsyncResponseStream", "LM15Error", "RouterConfig", "request_from_openai_chat"),
+    "dspy.clients.engines": ("AsyncLM15Engine", "AsyncLiteLLMEngine"),
+    "dspy.clients.backend_selection": ("select_backend",),
+    "dspy.clients.model_metadata": ("model_info",),
+}
+"""What hosted models are asked with. DSPy does not document it: another version may lack it."""
+
+
+@cache
+def load_clients() -> None:
+    """Import DSPy's clients, and find out whether they are those that Flock knows.
+
+    Raises:
+        DeclarationError: DSPy is not installed, or its version has other clients.
+    """
+    dspy = load_dspy()
+    for module, names in _CLIENTS.items():
+        try:
+            found = vars(import_module(module))
+        except ImportError:
+            found = {}
+        if lacking := [name for name in names if name not in found]:
+            msg = (
+                f"DSPy {vars(dspy).get('__version__')} has no {lacking[0]!r} in {module!r}, which "
+                "hosted models are asked with; install the version that goes with this Flock: "
+                "pip install --upgrade 'flock[dspy]'"
+            )
+            raise DeclarationError(msg)
+
+
 @cache
 def load_litellm() -> None:
     """Import LiteLLM as DSPy does, without telemetry, and keep it from writing to the console."""

@@ -54,7 +54,8 @@ def model_for(
         client: Further parameters of the connection.
 
     Raises:
-        DeclarationError: An extra is not installed, or the string names no model.
+        DeclarationError: An extra is not installed, the string names no model, or one inside the
+            process is given a server.
     """
     if not name.strip() or name.endswith("/"):
         msg = f"{name!r} names no model; write 'provider/name', 'local/name' or {OFFLINE_MODEL!r}"
@@ -63,6 +64,10 @@ def model_for(
         msg = f"the model {name!r} samples types and cannot be asked with messages"
         raise DeclarationError(msg)
     if name.startswith(LOCAL):
+        if api_base is not None or api_key is not None:
+            given = "api_key" if api_base is None else "api_base"
+            msg = f"the model {name!r} runs inside the process and has no server; leave out {given}"
+            raise DeclarationError(msg)
         return _local(name)
     if name in CATALOGUE:
         msg = f"{name!r} is a model inside the process; write {LOCAL + name!r}"

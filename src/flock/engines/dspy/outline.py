@@ -18,6 +18,10 @@ _LIMITS: Final = {
     "maxItems": "at most {} of them",
     "pattern": "matching {}",
     "format": "{}",
+    "formatMinimum": "from {}",
+    "formatMaximum": "until {}",
+    "formatExclusiveMinimum": "after {}",
+    "formatExclusiveMaximum": "before {}",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any, Final
@@ -47,6 +48,8 @@ _STRICT_KEYS: Final = frozenset(
 _STRICT_FORMATS: Final = frozenset(
     {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}
 )
+_LOOK_AROUND: Final = re.compile(r"\(\?<?[=!]")
+"""What patterns may not hold in strict mode."""
 _PLAIN_KEYS: Final = _STRICT_KEYS - {
     "exclusiveMaximum",
     "exclusiveMinimum",
@@ -96,6 +99,8 @@ def _reduced(schema: Mapping[str, Any], keys: frozenset[str]) -> JsonSchema:
         if "properties" in part:
             part["required"] = list(part["properties"])
             part["additionalProperties"] = False
+        if _LOOK_AROUND.search(str(part.get("pattern", ""))):
+            part.pop("pattern", None)
         if part.get("format") not in _STRICT_FORMATS:
             part.pop("format", None)
         if "$ref" in part:  # it may have no siblings

@@ -19,8 +19,9 @@ from pydantic import (
     ValidationError,
     create_model,
 )
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
+from flock.engines.dspy.answer_schema import AnswerSchema
 from flock.engines.dspy.json_schema import JsonSchema, closed
 from flock.errors import EngineError
 
@@ -54,10 +55,11 @@ _RESERVED: Final = frozenset(dir(BaseModel)) | {
     "prepend",
     "register",
     "signature",
+    "tool_calls",
     "with_instructions",
     "with_updated_fields",
 }
-"""Names that no field of a DSPy signature may have."""
+"""Names that no field of a DSPy signature may have, and the key of wishes to call tools."""
 
 _SHOWN: Final = 120
 _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -205,7 +207,7 @@ class Task:
             EngineError: A type has no JSON Schema.
         """
         try:
-            schema = closed(self._answer.model_json_schema(by_alias=True, mode="validation"))
+            schema = closed(self._answer.model_json_schema(schema_generator=AnswerSchema))
         except PydanticUserError as error:
             names = ", ".join(repr(output.spec.entry.name) for output in self.outputs)
             msg = (
@@ -267,16 +269,31 @@ class Task:
 
     def _values(self, text: str) -> list[BaseModel]:
         try:
-            made = self._answer.model_validate_json(text, by_alias=True, by_name=True)
+            made = self._validated(text)
         except ValidationError as error:
-            if not self._takes_bare or not _lacks(error, self.outputs[0].name):
+            if not self._takes_bare or not self._may_be_bare(error):
                 raise
-            wrapped = f'{{"{self.outputs[0].name}": {text}}}'
             try:
-                made = self._answer.model_validate_json(wrapped, by_alias=True, by_name=True)
+                made = self._validated(self._keyed(text))
             except ValidationError:
                 raise error from None
+        else:
+            # One that may be left out is not left out by an answer that holds something else.
+            if self._takes_bare and not made.model_fields_set and from_json(text):
+                made = self._validated(self._keyed(text))
         return self.flat([getattr(made, name) for name in type(made).model_fields])
+
+    def _validated(self, text: str) -> BaseModel:
+        return self._answer.model_validate_json(text, by_alias=True, by_name=True)
+
+    def _keyed(self, text: str) -> str:
+        """Return the answer for a sole output that came without its key."""
+        return f'{{"{self.outputs[0].name}": {text}}}'
+
+    def _may_be_bare(self, error: ValidationError) -> bool:
+        """Whether an answer may be the sole output itself: its key is missing, or a field's."""
+        output = self.outputs[0]
+        return _lacks(error, output.name) or output.name in output.spec.model.model_fields
 
     def flat(self, values: Iterable[object]) -> list[BaseModel]:
         """Return the models of the outputs' values: of lists and of single ones."""

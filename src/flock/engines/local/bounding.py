@@ -9,17 +9,18 @@ what it says it could not keep.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from flock.engines.local import numbers
+from flock.engines.local.decimals import without_decimal_text
 from flock.engines.local.formats import FORMATS
 from flock.engines.local.json_types import AnySchema, Schema
 from flock.engines.local.limits import PER_CHARACTER, Bounded, Limits
 from flock.engines.local.merging import assertions, common, merge
 from flock.engines.local.text import KEY_LENGTH, any_key, bound_text, key_pattern
+from flock.engines.local.windows import LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +40,16 @@ class BoundedSchema:
 
 _IGNORED: Final = (
     "not", "if", "then", "else", "contains", "dependentRequired", "dependentSchemas",
-    "unevaluatedProperties", "unevaluatedItems", "uniqueItems",
+    "unevaluatedProperties", "unevaluatedItems", "uniqueItems", "contentSchema",
 )  # fmt: skip
 _KINDS: Final = {
     "object": {"properties", "required", "additionalProperties", "patternProperties",
                "propertyNames", "minProperties", "maxProperties"},
     "array": {"items", "prefixItems", "minItems", "maxItems", "uniqueItems"},
-    "string": {"pattern", "format", "minLength", "maxLength"},
+    "string": {"pattern", "format", "minLength", "maxLength", *LIMITS},
     "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"},
 }  # fmt: skip
 _TYPES: Final = ("object", "array", "string", "number", "integer", "boolean", "null")
-# Pydantic's pattern of a Decimal: a look-ahead no automaton has, digits and decimal places.
-_DECIMAL: Final = re.compile(r"^\^\(\?!\^\[-\+\.\]\*\$\)\[\+-\]\?0\*")
-_PLACES: Final = re.compile(r"\\\.\\d\{0,(\d+)\}")
-_WHOLE: Final = re.compile(r"\\d\{0,(\d+)\}")
 _DEEPEST: Final = 12
 
 
@@ -185,7 +182,7 @@ class _Bounding:
 
     def _alternatives(self, said: Schema, keyword: str, depth: int, at: str) -> Bounded | None:
         options = said.pop(keyword)
-        options = _without_decimal_text(options)
+        options = without_decimal_text(options)
         if said:
             options = [{"allOf": [said, option]} for option in options]
         found = [
@@ -440,26 +437,3 @@ def _references(schema: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
     elif isinstance(schema, list):
         for value in cast("list[Any]", schema):
             yield from _references(value)
-
-
-def _without_decimal_text(options: list[AnySchema]) -> list[AnySchema]:
-    """Write decimals as numbers: Pydantic takes both, and the text has a look-ahead."""
-    texts = [
-        option
-        for option in options
-        if isinstance(option, dict) and _DECIMAL.match(option.get("pattern", ""))
-    ]
-    kept: list[AnySchema] = []
-    for option in options:
-        if option in texts:
-            continue
-        if texts and isinstance(option, dict) and option.get("type") == "number":
-            pattern = texts[0]["pattern"]
-            places, whole = _PLACES.search(pattern), _WHOLE.search(pattern)
-            if places:
-                option = {"multipleOf": 10 ** -int(places[1])} | option
-            if whole and int(whole[1]) <= 12:
-                widest = 10 ** int(whole[1]) - 1
-                option = {"minimum": -widest, "maximum": widest} | option
-        kept.append(option)
-    return kept

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from flock.engines.local.json_types import Schema
+from flock.engines.local.windows import dates_within, spans_within
 
 
 class Format(NamedTuple):
@@ -55,6 +56,8 @@ _IPV6 = r"[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){7}"
 _IPV4_NETWORK = rf"{_OCTET}(?:\.{_OCTET}\.{_OCTET}\.0/24|\.{_OCTET}\.0\.0/16|\.0\.0\.0/8)"
 _IPV6_NETWORK = r"[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){3}::/64"
 _FILE = r"/?[A-Za-z0-9._-]{1,40}(?:/[A-Za-z0-9._-]{1,40}){0,5}"
+# Of regular expressions those without groups: whatever is written next, it compiles.
+_REGEX_PART = r"(?:[A-Za-z0-9 _]|\\[dsw.]|\[[a-z]-z\])[*+?]?"
 
 
 def _uuid(version: str) -> Format:
@@ -94,9 +97,27 @@ FORMATS: Final[dict[str, Format]] = {
     "path": _pattern(_FILE, 246),
     "file-path": _pattern(_FILE, 246),
     "directory-path": _pattern(_FILE, 246),
+    "regex": _pattern(rf"(?:{_REGEX_PART}){{1,20}}", 100),
     "color": _pattern(r"#[0-9a-f]{6}", 7),
 }
 """Formats by name, those of JSON Schema and those that Pydantic adds."""
 
-FREE: Final = frozenset({"binary", "password", "regex", "json-string"})
+
+def within(said: Schema) -> Format | None:
+    """Return how a date or a span of time within limits is enforced; None if it cannot be."""
+    try:
+        match said["format"]:
+            case "date" if dates := dates_within(said):
+                return _pattern(dates, 10)
+            case "date-time" if dates := dates_within(said):
+                return _pattern(rf"(?:{dates})T{_CLOCK}{_ZONE}", 29)
+            case "duration" if spans := spans_within(said):
+                return _pattern(spans, 15)
+            case _:
+                return None
+    except (TypeError, ValueError):  # a limit that is none
+        return None
+
+
+FREE: Final = frozenset({"binary", "password"})
 """Formats that say nothing a grammar could enforce: any text is taken for them."""

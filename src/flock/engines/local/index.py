@@ -117,8 +117,14 @@ class PackageIndex:
             except httpx.HTTPError as error:
                 failure = failure or error
                 continue
+            try:
+                files = list(_files(response))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                said = f"it answers with what is no page of an index: {error!r}"
+                failure = failure or httpx.DecodingError(said, request=response.request)
+                continue
             wanted = f"{re.sub(r'[-_.]+', '_', project).lower()}-{version}-py3-none-any.whl"
-            for file in _files(response):
+            for file in files:
                 if file.name.lower() == wanted:
                     return file
         if failure is not None:

@@ -11,7 +11,7 @@ from flock.engines.local.json_types import AnySchema, Schema
 ANNOTATIONS: Final = frozenset({
     "$comment", "$defs", "$id", "$schema", "default", "definitions", "deprecated", "description",
     "discriminator", "example", "examples", "readOnly", "title", "writeOnly", "contentEncoding",
-    "contentMediaType", "contentSchema", "x-guidance",
+    "contentMediaType", "x-guidance",
 })  # fmt: skip
 """Keywords that describe and do not assert."""
 

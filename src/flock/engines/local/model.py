@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Final
 
 from flock.core.usage import Usage
 from flock.engines.chat import ChatAnswer, ChatRequest
+from flock.engines.dspy.allowance import prompt_tokens
 from flock.engines.local.files import find_model
 from flock.engines.local.server import (
     Answer,
@@ -20,18 +20,18 @@ from flock.engines.local.server import (
     require,
     share,
 )
+from flock.engines.spotlight import without_controls
 from flock.errors import EngineError
 
 _CONTEXT: Final = 4096
 _PARALLEL: Final = 2
 _MAX_TOKENS: Final = 1024
+_STEP: Final = 64
 _RESERVED: Final = frozenset({
     "messages", "stream", "stream_options", "return_progress", "grammar", "json_schema",
     "response_format", "tools", "tool_choice", "n", "max_tokens", "max_completion_tokens",
     "n_predict", "model",
 })  # fmt: skip
-# What chat templates put around messages; text that holds it must not end its message.
-_CONTROL: Final = re.compile(r"<\|(\w+)\|>")
 
 
 class LocalModel:
@@ -111,7 +111,8 @@ class LocalModel:
         """Ask once; see `ChatModel.chat`.
 
         With a schema, every token is held to it, and the answer is bounded so that it ends
-        within `max_tokens` (see `flock.engines.local.grammar`).
+        within `max_tokens`, and within what the prompt leaves of `context` (see
+        `flock.engines.local.grammar`).
 
         Raises:
             ContextOverflow: The prompt is longer than `context`.
@@ -159,10 +160,16 @@ class LocalModel:
             require()
             from flock.engines.local.grammar import constrain
 
-            body["grammar"] = constrain(request.schema, max_tokens).text
+            room = min(max_tokens, self._room(request))
+            body["grammar"] = constrain(request.schema, room).text
             # A thought before the answer would break the grammar.
             body.setdefault("chat_template_kwargs", {"enable_thinking": False})
         return body
+
+    def _room(self, request: ChatRequest) -> int:
+        """Return about how many tokens the prompt leaves to the answer, rather too few."""
+        left = self._settings.context - prompt_tokens(request)
+        return max(_STEP, left - left % _STEP)  # few sizes: each is a grammar of its own
 
     def _message(self, message: Mapping[str, Any]) -> dict[str, Any]:
         content = message.get("content")
@@ -172,7 +179,8 @@ class LocalModel:
             text = ""
         else:
             text = "\n".join(self._part(part) for part in content)
-        return {**message, "content": _CONTROL.sub(r"< |\1| >", text)}
+        # llama.cpp reads control words wherever they stand: text must not end its message.
+        return {**message, "content": without_controls(text)}
 
     def _part(self, part: Mapping[str, Any]) -> str:
         if part.get("type") != "text":

@@ -13,6 +13,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
@@ -29,8 +30,10 @@ THREAD_NAME: Final = "flock local model"
 
 # Generation collapses on a busy machine where OpenMP's threads spin for long.
 _SPIN: Final = ("GOMP_SPINCOUNT", "2000")
-# Tokens of a prompt that are read between two looks at whether the request is still wanted.
-_BATCH: Final = 256
+# Tokens of a prompt that are read between two looks at whether the request is still wanted: a
+# second of work for a model of a gigabyte. More at once are hardly read faster without a GPU.
+_BATCH: Final = 64
+_PIECE: Final = 1 << 20
 _END: Final = "[DONE]"
 _LONGEST_SOCKET_PATH: Final = 100
 
@@ -204,6 +207,8 @@ def complain(name: str, error: Mapping[str, Any]) -> EngineError:
 # --- sharing ---------------------------------------------------------------------------
 
 _shared: Final[dict[tuple[str, Settings], LoadedModel]] = {}
+_closing: Final[set[LoadedModel]] = set()
+"""Those without users that are still being unloaded; whoever waited for it may have gone."""
 _sharing: Final = threading.Lock()
 
 
@@ -232,7 +237,14 @@ async def leave(model: LoadedModel) -> None:
             return
         for key in [key for key, value in _shared.items() if value is model]:
             del _shared[key]
-    await _in_thread(model.close)
+        _closing.add(model)
+    await _in_thread(partial(_unload, model))
+
+
+def _unload(model: LoadedModel) -> None:
+    model.close()
+    with _sharing:
+        _closing.discard(model)
 
 
 async def _in_thread(fn: Callable[[], None]) -> None:
@@ -261,7 +273,7 @@ async def _in_thread(fn: Callable[[], None]) -> None:
 def _close_all() -> None:
     """Unload before the interpreter goes: native threads must not outlive it."""
     with _sharing:
-        models = list(_shared.values())
+        models = [*_shared.values(), *_closing]
         _shared.clear()
     for model in models:
         model.close()
@@ -312,11 +324,26 @@ def _load(file: ModelFile, settings: Settings) -> _Server:
     params.cache_ram_mib = 0
     params.ui = params.endpoint_slots = params.endpoint_props = False
     params.n_threads_http = 1
+    # Without a GPU there is nothing to fit the model to, and to find that out takes as long again.
+    params.fit_params = any(_is_gpu(library, each) for each in library.get_device_info())
+    _read_through(file.path)
     with _private_door(params):
         try:
             return library.Server(params)
         except RuntimeError as error:
             raise EngineError(file.damage()) from error
+
+
+def _is_gpu(library: Any, device: Mapping[str, Any]) -> bool:  # noqa: ANN401 - it has no types
+    return device["type"] != library.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU
+
+
+def _read_through(path: Path) -> None:
+    """Have the system keep a file in memory: the library stops all of Python while it loads it."""
+    piece = memoryview(bytearray(_PIECE))
+    with contextlib.suppress(OSError), path.open("rb", buffering=0) as file:
+        while file.readinto(piece):
+            pass
 
 
 @contextlib.contextmanager

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from flock.engines.local.formats import FORMATS, FREE, Format
+from flock.engines.local.formats import FORMATS, FREE, Format, within
 from flock.engines.local.json_types import Schema
 from flock.engines.local.limits import PER_CHARACTER, Bounded, Limits
+from flock.engines.local.windows import LIMITS
 
 KEY_LENGTH: Final = 40
 """The longest key of a mapping that sets no lower limit, in characters."""
@@ -59,6 +60,11 @@ def _formatted(said: Schema, accepts: Accepts, note: Note) -> Bounded | None:
     if (known := _format(name, said.get("maxLength"))) is None:
         note(f"the format {name!r}")
         return None
+    if LIMITS & said.keys():
+        if (bounded := within(said)) is not None:
+            known = bounded
+        else:
+            note(f"the limits of the format {name!r}")
     own: Schema = {"type": "string"} | known.schema
     if not accepts(own | _lengths(said)):
         note(f"the length beside the format {name!r}")

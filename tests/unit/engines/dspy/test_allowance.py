@@ -115,3 +115,28 @@ def test_an_image_counts_as_many_tokens_as_a_provider_may_take() -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 100_000}}
     request = ChatRequest(messages=[{"role": "user", "content": [image]}])
     assert 1_600 <= prompt_tokens(request) <= 1_700
+
+
+async def test_what_a_server_does_not_count_is_estimated_for_a_budget() -> None:
+    model = ScriptedModel([ChatAnswer(GOOD, Usage(calls=1)) for _ in range(9)])
+    async with board_of(model).budget(tokens=700) as board:
+        for _ in range(9):
+            await board.publish(Order())
+            await board.run_until_idle()
+        refused = len(await board.dead_letters())
+    assert 0 < refused < 9
+    assert len(model.requests) == 9 - refused
+
+
+def test_letters_of_more_bytes_are_more_tokens() -> None:
+    def tokens(text: str) -> int:
+        return prompt_tokens(ChatRequest([{"role": "user", "content": text}]))
+
+    assert tokens("\u5b57" * 300) >= 300  # as tokenizers count Chinese
+    assert tokens("a" * 300) < 120
+
+
+def test_what_a_model_asked_of_tools_is_part_of_the_prompt() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "x" * 900}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    assert prompt_tokens(ChatRequest([message])) >= 300

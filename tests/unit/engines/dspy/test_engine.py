@@ -248,3 +248,15 @@ def test_prices_are_those_of_the_list_and_none_where_it_says_nothing() -> None:
     assert price("gpt-4.1", cached_tokens=0, **asked) == full
     assert price("openai/never-heard-of", cached_tokens=0, **asked) is None
     assert price("nobody/never-heard-of", cached_tokens=0, **asked) is None
+
+
+async def test_a_remembered_answer_is_not_asked_again_after_it_failed() -> None:
+    model = ScriptedModel(["nonsense", GOOD])
+    board = Flock()
+    engine = DSPyEngine(model, cache=True, repairs=0)
+    agent = board.agent("clerk").consumes(Order).publishes(Check).with_engines(engine)
+    agent.retry(2)
+    async with board:
+        await board.publish(Order())
+        await board.run_until_idle(raise_on_error=True)
+    assert len(model.requests) == 2

@@ -156,3 +156,40 @@ def test_a_provider_is_asked_strictly_first_and_a_server_with_all_that_is_known(
         monkeypatch.delenv(name, raising=False)
     assert HostedModel("openai/gpt-4.1")._form is Form.STRICT
     assert HostedModel("openai/any", api_base="http://localhost:1/v1")._form is Form.SCHEMA
+
+
+def test_an_address_with_a_password_is_refused_without_telling_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    address = "http://ann:hunter2@localhost:1/v1"
+    with pytest.raises(DeclarationError, match="holds a user or password") as failure:
+        HostedModel("openai/any", api_base=address)
+    assert "hunter2" not in str(failure.value)
+    monkeypatch.setenv("OPENAI_API_BASE", address)
+    with pytest.raises(DeclarationError, match="holds a user or password"):
+        HostedModel("openai/any")
+
+
+def test_what_stands_behind_an_address_is_not_shown() -> None:
+    model = HostedModel("openai/any", api_base="http://localhost:1/v1?key=hunter2")
+    assert repr(model) == "HostedModel('openai/any', api_base='http://localhost:1/v1')"
+
+
+def test_a_version_of_dspy_with_other_clients_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dspy.clients import backend_selection
+
+    from flock.engines.dspy import loading
+
+    loading.load_clients.cache_clear()
+    monkeypatch.delattr(backend_selection, "select_backend")
+    with pytest.raises(
+        DeclarationError, match=r"DSPy 3\.\S+ has no 'select_backend' in .*flock\[dspy"
+    ):
+        HostedModel("openai/any")
+
+
+def test_a_server_for_a_model_inside_the_process_is_refused() -> None:
+    with pytest.raises(DeclarationError, match="leave out api_base"):
+        model_for("local/smollm2-135m", api_base="http://localhost:1/v1")
+    with pytest.raises(DeclarationError, match="leave out api_key"):
+        model_for("local/smollm2-135m", api_key="sk-secret")

@@ -94,3 +94,14 @@ def test_the_last_forms_name_no_schema() -> None:
     schema = task_of(Bounds).schema
     assert response_format(schema, Form.OBJECT) == {"type": "json_object"}
     assert response_format(schema, Form.NONE) is None
+
+
+def test_strict_schemas_have_no_pattern_that_looks_around() -> None:
+    text = {"type": "string", "pattern": "^(?!x)[a-z]+$"}
+    properties = {"word": text, "plain": {"type": "string", "pattern": "^(?:a|b)$"}}
+    schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    asked = response_format(schema, Form.STRICT)
+    assert asked is not None
+    reduced = asked["json_schema"]["schema"]["properties"]
+    assert "pattern" not in reduced["word"]
+    assert reduced["plain"]["pattern"] == "^(?:a|b)$"

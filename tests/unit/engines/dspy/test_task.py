@@ -158,3 +158,20 @@ def test_inputs_are_told_as_json_one_by_one_or_as_lists() -> None:
     [remembered] = json.loads(listed["history"])
     assert remembered["type"] == "Address"
     assert remembered["content"]["city"] == "Oslo"
+
+
+def test_a_sole_output_that_may_be_missing_is_not_lost_where_its_key_is() -> None:
+    task = task_of(Price, minimum=0)
+    assert task.read('{"value": 3}') == [Price(value=3)]
+    with pytest.raises(BadAnswer, match=r"price\.value: Field required"):
+        task.read('{"valeu": 3}')
+
+
+class Pet(BaseModel):
+    pet: Price
+
+
+def test_a_sole_output_may_come_without_its_key_where_a_field_has_that_name() -> None:
+    task = task_of(Pet)
+    assert task.read('{"pet": {"value": 1}}') == [Pet(pet=Price(value=1))]
+    assert task.read('{"pet": {"pet": {"value": 1}}}') == [Pet(pet=Price(value=1))]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from typing import Any
 
 import pytest
 
 from flock.engines.local.grammar import constrain
 from flock.errors import EngineError
-from tests.unit.engines.local.walks import takes
+from tests.unit.engines.local.walks import takes, walk
 
 JSON = dict[str, Any]
 
@@ -252,3 +253,21 @@ def test_the_same_schema_is_compiled_once() -> None:
     schema: JSON = {"type": "object", "properties": {"once": {"type": "string"}}}
 
     assert constrain(schema, 100) is constrain(dict(schema), 100)
+
+
+def test_a_regular_expression_compiles_whatever_is_drawn() -> None:
+    grammar = constrain({"type": "string", "format": "regex"}, 200)
+
+    assert grammar.loosened == ()
+    for seed in range(50):
+        re.compile(json.loads(walk(grammar.text, seed)))
+    assert allowed({"type": "string", "format": "regex"}, r"\d+ [a-z]*", "(", "*") == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_the_content_of_a_text_is_left_to_validation_and_said() -> None:
+    schema: JSON = {"type": "string", "contentSchema": {"type": "array"}}
+    assert constrain(schema, 100).loosened == ("$: contentSchema",)

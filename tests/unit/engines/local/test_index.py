@@ -156,3 +156,20 @@ def test_without_settings_it_is_pypi() -> None:
     system = [url for url in index_urls() if url != PYPI]
 
     assert index_urls()[0] == PYPI or system  # the machine's own settings may name another
+
+
+@pytest.mark.parametrize("page", ["<html>", "[]", '{"files": [{}]}'])
+def test_an_index_that_answers_with_something_else_does_not_hide_the_next(page: str) -> None:
+    kind = "application/vnd.pypi.simple.v1+json"
+    files = '{"files": [{"filename": "m-1-py3-none-any.whl", "url": "m.whl"}]}'
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        text = page if request.url.host == "bad.example" else files
+        return httpx.Response(200, text=text, headers={"Content-Type": kind})
+
+    http = httpx.Client(transport=httpx.MockTransport(answer))
+    found = PackageIndex(http, ["https://bad.example", "https://good.example"]).find("m", "1")
+    assert found is not None
+    assert found.url == "https://good.example/m/m.whl"
+    with pytest.raises(httpx.HTTPError, match="no page of an index"):
+        PackageIndex(http, ["https://bad.example"]).find("m", "1")
