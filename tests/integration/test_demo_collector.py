@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,11 @@ def collected(
     root: Path, *exclude: str, max_files: int | None = None
 ) -> list[SourceFile | ReviewedFile]:
     tree = SourceTree(root=str(root), exclude=exclude, max_files=max_files)
-    return list(collect(tree, Context()))
+
+    async def gather() -> list[SourceFile | ReviewedFile]:
+        return [file async for file in collect(tree, Context())]
+
+    return asyncio.run(gather())
 
 
 def paths(root: Path, *exclude: str, max_files: int | None = None) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
@@ -84,6 +84,10 @@ def _read(fn: Callable[..., object], data: bytes) -> object:
     stored: dict[str, Any] = json.loads(data)
     value = stored[_VALUE]
     if _MODEL in stored:
+        hint = _hint(fn)
+        for each in (hint, *get_args(hint)):
+            if isinstance(each, type) and issubclass(each, BaseModel):
+                registry.entry(each)  # this process may not have come across it yet
         name, version = stored[_MODEL]
         return registry.resolve(name).load(json.dumps(value).encode(), version)
     adapter = _adapter(fn)
@@ -92,7 +96,7 @@ def _read(fn: Callable[..., object], data: bytes) -> object:
 
 def _adapter(fn: Callable[..., object]) -> TypeAdapter[Any] | None:
     """Return how to read what a function is annotated to return, if that says anything."""
-    hint = read_hints(fn, {}, None).get("return", inspect.Signature.empty)
+    hint = _hint(fn)
     nothing = (inspect.Signature.empty, Any, object, None)
     if any(hint is each for each in nothing) or isinstance(hint, str | TypeVar):
         return None
@@ -100,6 +104,10 @@ def _adapter(fn: Callable[..., object]) -> TypeAdapter[Any] | None:
         return TypeAdapter(hint)
     except PydanticUserError:  # Pydantic knows nothing of such a type
         return None
+
+
+def _hint(fn: Callable[..., object]) -> Any:  # noqa: ANN401 - an annotation can be anything
+    return read_hints(fn, {}, None).get("return", inspect.Signature.empty)
 
 
 def _refusal(name: str, fn: Callable[..., object], result: object, why: str) -> str:

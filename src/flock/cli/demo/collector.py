@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import stat
 import tokenize
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from flock import Context
 from flock.cli.demo.types import Finding, Metrics, ReviewedFile, Severity, SourceFile, SourceTree
@@ -30,16 +33,59 @@ LARGEST = 1_000_000
 """Bytes. A larger file is generated or data, and no reader wants it reviewed line by line."""
 
 
-def collect(tree: SourceTree, ctx: Context) -> Iterator[SourceFile | ReviewedFile]:
+class Entry(BaseModel):
+    """One file of a tree, or what is to say of a file or folder that is not reviewed.
+
+    Attributes:
+        file: The bytes of its path, each as the character of that number: no JSON can carry
+            paths that are not UTF-8.
+        shown: The path as the report shows it.
+        notice: What is to say, if it is not to be read.
+    """
+
+    file: str
+    shown: str
+    notice: ReviewedFile | None = None
+
+    @property
+    def path(self) -> Path:
+        """The path."""
+        return Path(os.fsdecode(self.file.encode("latin-1")))
+
+
+class Listing(BaseModel):
+    """What there is to review in a tree, in order."""
+
+    entries: tuple[Entry, ...]
+
+
+async def collect(tree: SourceTree, ctx: Context) -> AsyncIterator[SourceFile | ReviewedFile]:
     """Yield the Python files of a tree, folder by folder, always in the same order.
 
     A file that cannot be read has nothing to review: it comes as a ReviewedFile whose one
     finding says why. The same goes for a folder. How many will come is emitted first.
+
+    What there is to review is listed in a step: a review that is interrupted goes on with the
+    same files in the same order, whatever was added to the tree or deleted meanwhile.
     """
-    found = list(islice(_walk(Path(tree.root), tree.exclude), tree.max_files))
-    ctx.emit(len(found))
-    for path, shown in found:
-        yield shown if isinstance(shown, ReviewedFile) else _read(path, shown)
+    listing = await ctx.step("listing", _listing, tree)
+    ctx.emit(len(listing.entries))
+    for entry in listing.entries:
+        yield entry.notice or await asyncio.to_thread(_read, entry.path, entry.shown)
+
+
+async def _listing(tree: SourceTree) -> Listing:
+    return await asyncio.to_thread(_listed, tree)
+
+
+def _listed(tree: SourceTree) -> Listing:
+    entries: list[Entry] = []
+    for path, found in islice(_walk(Path(tree.root), tree.exclude), tree.max_files):
+        file = os.fsencode(path).decode("latin-1")
+        notice = found if isinstance(found, ReviewedFile) else None
+        shown = found.path if isinstance(found, ReviewedFile) else found
+        entries.append(Entry(file=file, shown=shown, notice=notice))
+    return Listing(entries=tuple(entries))
 
 
 def _walk(root: Path, exclude: tuple[str, ...]) -> Iterator[tuple[Path, str | ReviewedFile]]:

@@ -15,11 +15,12 @@ import typer
 from rich.console import Console
 
 import flock
+from flock import SQLiteBlackboardStore, StoreError
 from flock.cli.demo.collector import EXCLUDED
 from flock.cli.demo.progress import Tally, choose_display
 from flock.cli.demo.readiness import ModelNotReady, make_ready
 from flock.cli.demo.report import counted, write_markdown
-from flock.cli.demo.session import Outcome, Session
+from flock.cli.demo.session import OtherReview, Outcome, Session
 from flock.cli.demo.table import print_summary
 from flock.cli.demo.types import Report, SourceTree
 from flock.errors import DeclarationError
@@ -65,6 +66,14 @@ def demo(
     no_model: Annotated[
         bool, typer.Option("--no-model", help="Ask no model: a report without a verdict.")
     ] = False,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keep the review in this file. One that was interrupted, or whose process died, "
+            "goes on where it was, and does nothing twice.",
+            metavar="FILE",
+        ),
+    ] = None,
     progress: Annotated[bool, typer.Option(help="Show the progress.")] = True,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as JSON instead of tables.")
@@ -82,20 +91,16 @@ def demo(
     """
     problems = Console(stderr=True)
     root = path if path is not None else _own_source()
-    if complaint := _complaint(root, output):
+    if complaint := _complaint(root, output) or _complaint_about_store(store, output):
         _say(problems, complaint)
         raise typer.Exit(MISUSED)
     thinker = None if no_model else _ready(model, problems, wanted=progress)
     tree = SourceTree(root=str(root), exclude=tuple(exclude or ()), max_files=max_files)
     tally = Tally()
-    session = Session(tree, thinker, tally, choose_display(tally, problems, wanted=progress))
-    try:
-        with _quiet_parser():
-            asyncio.run(session.run())
-    except KeyboardInterrupt:
-        if session.outcome is None:
-            _say(problems, f"Interrupted: {tally.sentence()}. No report was written.")
-            raise typer.Exit(INTERRUPTED) from None
+    display = choose_display(tally, problems, wanted=progress)
+    board = None if store is None else SQLiteBlackboardStore(store)
+    session = Session(tree, thinker, tally, display, board)
+    _carry_out(session, tally, store, problems)
     outcome = session.outcome
     assert outcome is not None
     if outcome.report is None and not outcome.failures:
@@ -111,6 +116,40 @@ def demo(
     if outcome.failures:
         _report_failures(outcome, problems)
     raise typer.Exit(_code(outcome, is_written=is_written))
+
+
+def _carry_out(session: Session, tally: Tally, store: Path | None, problems: Console) -> None:
+    """Review the tree; leave the program when it was interrupted or the board is of no use."""
+    try:
+        with _quiet_parser():
+            asyncio.run(session.run())
+    except OtherReview as other:
+        tree = other.tree
+        with_options = " with other options" if tree.root == session.tree.root else ""
+        what = f"holds a review of {tree.root!r}{with_options}; name another file for this one."
+        _say(problems, f"--store {str(store)!r} {what}")
+        raise typer.Exit(MISUSED) from None
+    except StoreError as error:
+        _say(problems, f"--store {str(store)!r}: {error}")
+        raise typer.Exit(MISUSED) from None
+    except KeyboardInterrupt:
+        if session.outcome is None:
+            rest = "" if store is None else f" It goes on with --store {str(store)!r}."
+            _say(problems, f"Interrupted: {tally.sentence()}. No report was written.{rest}")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def _complaint_about_store(store: Path | None, output: Path) -> str:
+    if store is None:
+        return ""
+    option = f"--store {str(store)!r}"
+    if store.is_dir():
+        return f"{option} is a folder. Name a file in it."
+    if store.resolve() == output.resolve():
+        return f"{option} is where the report goes. Name another file."
+    if not store.parent.is_dir():
+        return f"{option}: there is no folder {str(store.parent)!r}. Make it first."
+    return ""
 
 
 def _code(outcome: Outcome, *, is_written: bool) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from flock import BatchSpec, Flock, IdleReport, JoinSpec
+from flock import BatchSpec, BlackboardStore, Flock, IdleReport, JoinSpec
 from flock.cli.demo.collector import collect
 from flock.cli.demo.complexity import review_complexity
 from flock.cli.demo.documentation import review_documentation
@@ -15,15 +15,27 @@ from flock.cli.demo.types import (
     Chapter,
     ComplexityReview,
     DocumentationReview,
+    Report,
     ReviewedFile,
     SecurityReview,
     SourceTree,
 )
 
 
-def review_board(model: str | None = None) -> Flock:
-    """Declare who takes part. What is not declared here, the functions' annotations say."""
-    flock = Flock(name="review", max_concurrency=8)  # in all: they compute, on one interpreter
+def review_board(
+    model: str | None = None,
+    store: BlackboardStore | None = None,
+    reports: list[Report] | None = None,
+) -> Flock:
+    """Declare who takes part. What is not declared here, the functions' annotations say.
+
+    Args:
+        model: The model that reads the report; none if None.
+        store: Where the review lasts; in memory if None.
+        reports: The reports that lie in the store already.
+    """
+    # at most 8 at once: they compute, on one interpreter
+    flock = Flock(name="review", store=store, max_concurrency=8)
 
     # One agent collects the files of a tree, publishing each as soon as it is read.
     flock.agent("collector").calls(collect)  # SourceTree -> SourceFile, SourceFile, ...
@@ -47,13 +59,16 @@ def review_board(model: str | None = None) -> Flock:
     every_chapter = BatchSpec(size=1_000_000)
     flock.agent("author").consumes(Chapter, batch=every_chapter).calls(write_report)
     if model is not None:  # then some think: they explain the worst findings, and judge the report
-        add_thinkers(flock, model)
+        add_thinkers(flock, model, [] if reports is None else reports)
     return flock
 
 
 async def review(flock: Flock, tree: SourceTree) -> tuple[IdleReport, IdleReport]:
-    """Publish a tree, and let the board find out the rest."""
-    await flock.publish(tree)
+    """Publish a tree, and let the board find out the rest.
+
+    On a board where it was published before, what is left of its review goes on.
+    """
+    await flock.publish(tree, idempotency_key="tree")
     reviewed = await flock.run_until_idle()  # nothing is left to do: no more chapters
     await flock.flush()
     return reviewed, await flock.run_until_idle()  # the report lies on the board

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from flock import (
+    Artifact,
     ArtifactPublished,
     DeadLettered,
     Event,
@@ -49,6 +50,7 @@ class Tally:
         self.writing = Writing()
         """What a model writes of the report."""
         self._failed_runs = 0
+        self._before = 0
         self._paths: dict[UUID, str] = {}
 
     @property
@@ -58,18 +60,27 @@ class Tally:
 
     @property
     def runs(self) -> int:
-        """Runs that have ended."""
-        return self.done.total() + self._failed_runs
+        """Runs that have ended in this session."""
+        return self.done.total() + self._failed_runs - self._before
+
+    def take_up(self, to_review: int, unreadable: int, done: Mapping[str, int]) -> None:
+        """Begin with what an earlier session found and did.
+
+        Args:
+            to_review: Files that a reviewer can read.
+            unreadable: Files that none can.
+            done: Runs that succeeded, by agent.
+        """
+        self.found, self.unreadable = to_review + unreadable, unreadable
+        self.done.update(done)
+        self._before = self.done.total()
 
     def count(self, event: Event) -> None:
         """Take one event in."""
         self.writing.count(event)
         match event:
             case ArtifactPublished(artifact=artifact) if artifact.produced_by == "collector":
-                if artifact.type.endswith("SourceFile"):
-                    self._paths[artifact.id] = artifact.payload["path"]
-                else:
-                    self.unreadable += 1
+                self._collected(artifact)
             case RunEmitted(agent="collector", delta=int(found)):
                 self.found = found
             case RunStarted(agent=agent, run_id=run, artifact_ids=(file, *_)) if agent in REVIEWERS:
@@ -88,6 +99,12 @@ class Tally:
                 self.missed += count
             case _:
                 pass
+
+    def _collected(self, artifact: Artifact) -> None:
+        if artifact.type.endswith("SourceFile"):
+            self._paths[artifact.id] = artifact.payload["path"]
+        elif artifact.type.endswith("ReviewedFile"):
+            self.unreadable += 1
 
     def sentence(self) -> str:
         """Say how far it is."""

@@ -59,14 +59,14 @@ by the remedy. Add no other numbers, files or problems. If nothing was found, sa
 nothing to do."""
 
 
-def add_thinkers(flock: Flock, model: str) -> None:
+def add_thinkers(flock: Flock, model: str, reports: list[Report]) -> None:
     """Let a language model read the report.
 
     Args:
         flock: The board of a review.
         model: A model string.
+        reports: The reports that lie on the board; one that comes is added.
     """
-    reports: list[Report] = []
 
     def is_true(verdict: Verdict) -> bool:
         return all(has_true_figures(verdict.summary, report) for report in reports)

@@ -29,7 +29,7 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: It cannot be opened.
     """
-    mode = "ro" if read_only else "rwc"
+    mode = "rw" if read_only else "rwc"  # one that may write tidies up when it is the last
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
@@ -41,6 +41,7 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA busy_timeout = 5000")
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cache_size = -16384")
+        connection.execute(f"PRAGMA query_only = {'ON' if read_only else 'OFF'}")
     except BaseException:
         connection.close()
         raise

@@ -21,7 +21,7 @@ from flock.core.artifacts import Artifact
 from flock.core.delivery import Delivery, Run
 from flock.core.filters import FilterConfig, require_aware
 from flock.core.types import registry
-from flock.errors import DeclarationError, StoreError, StoreLocked, StoreReadOnly
+from flock.errors import DeclarationError, StoreError, StoreLocked, StoreReadOnly, TypeRegistryError
 from flock.store.protocol import (
     ArtifactSummary,
     Commit,
@@ -208,11 +208,11 @@ class SQLiteBlackboardStore:
         writer, reader = self._writer, self._reader
         self._writer = self._reader = self._loop = None
         try:
-            if writer is not None:
-                await writer.close()
-        finally:
             if reader is not None:
                 reader.close()
+        finally:
+            if writer is not None:
+                await writer.close()
             self._ownership.release()
 
     def _abandon(self) -> None:
@@ -539,7 +539,7 @@ def _summary(
     total, earliest, latest = connection.execute(bounds, values).fetchone()
     types: Counter[str] = Counter()
     for name, count in counts("type").items():
-        types[registry.resolve(name).name] += count
+        types[_present_name(name)] += count
     kinds = counts("coalesce(kind, 'public')")
     return ArtifactSummary(
         total=total,
@@ -550,6 +550,14 @@ def _summary(
         earliest=None if earliest is None else as_datetime(earliest),
         latest=None if latest is None else as_datetime(latest),
     )
+
+
+def _present_name(stored: str) -> str:
+    """Return by which name a type goes now; the stored one where this process does not know it."""
+    try:
+        return registry.resolve(stored).name
+    except TypeRegistryError:
+        return stored
 
 
 def _vacuum_some(connection: sqlite3.Connection) -> tuple[int, int]:
