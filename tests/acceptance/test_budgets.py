@@ -151,10 +151,45 @@ async def test_calls_that_go_on_are_counted_by_what_they_may_take() -> None:
         engine.gate.set()
         report = await board.run_until_idle()
         assert engine.calls == 3
-        text = str(report.errors[0])  # others hold what is left, and may give it back
-        assert "30 set aside for calls that go on" in text
+        assert report.usage["m"].tokens == 30
+        text = str(report.errors[0])
+        assert "of 35 tokens 30 are spent" in text
         assert "allow more with budget(tokens=...), and redrive the run" in text
-        assert "smaller max_tokens" in text
+
+
+async def test_a_call_waits_for_what_others_may_give_back() -> None:
+    async with Flock().budget(tokens=100) as board:
+
+        async def modest(question: Question, ctx: Context) -> Answer:
+            held = await ctx.reserve("m", tokens=60)  # and takes less
+            assert held is not None
+            await asyncio.sleep(0)
+            await ctx.charge("m", Usage(calls=1, input_tokens=10))
+            held.release()
+            return Answer(number=question.number)
+
+        board.agent("modest").consumes(Question).publishes(Answer).calls(modest)
+        await board.publish_many([Question(number=n) for n in range(6)])
+        report = await board.run_until_idle()
+        assert report.usage["m"].calls == 5, "the sixth might have taken 60 of the 50 left"
+        assert (report.runs, report.failed) == (6, 1)
+
+
+async def test_a_call_that_waits_for_room_can_be_cancelled() -> None:
+    async with Flock().budget(tokens=10) as board:
+        engine = Thinker(tokens=10)
+        engine.gate = asyncio.Event()
+        thinking(board, engine)
+        await board.publish(Question(number=1), correlation_id="first")
+        await board.publish(Question(number=2), correlation_id="second")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert await board.cancel("second") == 1
+        assert await board.cancel("first") == 1
+        await board.publish(Question(number=3), correlation_id="third")
+        engine.gate.set()
+        report = await board.run_until_idle()
+        assert (report.runs, report.failed, engine.calls) == (1, 0, 1)
 
 
 async def test_a_call_of_unknown_size_is_told_that_nothing_is_left() -> None:

@@ -347,8 +347,8 @@ class Context:
             What was set aside, or None where no budget bounds the run.
 
         Raises:
-            BudgetExceeded: A budget does not leave that much, or bounds money while the
-                model's price is not known.
+            BudgetExceeded: What is spent does not leave that much, or a budget bounds money
+                while the model's price is not known. What others have set aside is waited for.
         """
         if self.host is None or self.run is None:
             return None

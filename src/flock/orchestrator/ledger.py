@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
 from flock.clock import Clock
@@ -42,6 +42,7 @@ class Ledger:
         self._board: list[Budget] = []
         self._budgets: list[tuple[str | None, Budget]] = []
         self._accounts: dict[_Scope, _Account] = {}
+        self._waiting: set[asyncio.Future[None]] = set()
         self.counts_runs = False
         self.of_workflows = False
 
@@ -59,6 +60,7 @@ class Ledger:
     def clear(self) -> None:
         """Forget the accounts, for a board that opens anew: the store has them."""
         self._accounts.clear()
+        self._waiting.clear()
 
     def forget(self, workflow: str) -> None:
         """Let go of the accounts of a workflow that is idle."""
@@ -95,16 +97,33 @@ class Ledger:
     ) -> _Reservation | None:
         """Set aside what a model call may take; None where no budget bounds it.
 
+        Where other calls that go on hold what is left, it waits for what they give back.
+
         Raises:
-            BudgetExceeded: A budget does not leave that much, or bounds money while the
-                model's price is not known.
+            BudgetExceeded: What is spent does not leave that much, or a budget bounds money
+                while the model's price is not known.
         """
-        bounds = [bound async for bound in self._bounds(run)]
-        if not bounds:
-            return None
-        for bound in bounds:
-            bound.check(model, tokens, usd)
-        return _Reservation(bounds, tokens, usd or 0.0)
+        while bounds := [bound async for bound in self._bounds(run)]:
+            for bound in bounds:
+                bound.check(model, tokens, usd)
+            if all(bound.leaves(tokens, usd) for bound in bounds):
+                return _Reservation(bounds, tokens, usd or 0.0, self._given_back)
+            await self._wait()
+        return None
+
+    async def _wait(self) -> None:
+        """Wait until a call gives back what was set aside for it."""
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(waiting)
+        try:
+            await waiting
+        finally:
+            self._waiting.discard(waiting)
+
+    def _given_back(self) -> None:
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
 
     async def charge(self, run: Run, model: str, usage: Usage) -> None:
         """Write down what a model call took, also when the run is cancelled meanwhile."""
@@ -190,40 +209,41 @@ class _Bound:
     def check_runs(self) -> None:
         runs = self._budget.runs
         if runs is not None and self.account.runs >= runs:
-            self._refuse(f"all {runs:,} runs have begun", self._more("runs", 0))
+            self._refuse(f"all {runs:,} runs have begun", _more("runs"))
 
     def check(self, model: str, tokens: int, usd: float | None) -> None:
-        tokens_left, usd_left = self.tokens_left, self.usd_left
-        if tokens_left is not None and (tokens > tokens_left or tokens_left <= 0):
-            asked = f"may take {tokens:,}" if tokens else "needs more than is left"
-            self._refuse(
-                f"of {self._budget.tokens:,} tokens {self.account.tokens:,} are spent and "
-                f"{self.account.reserved_tokens:,} set aside for calls that go on, and this call "
-                f"of {model!r} {asked}",
-                self._more("tokens", self.account.reserved_tokens),
-            )
-        if usd_left is None:
+        """Refuse a call for which what is spent leaves too little, whatever others give back."""
+        account, budget = self.account, self._budget
+        if budget.tokens is not None:
+            left = budget.tokens - account.tokens
+            if tokens > left or left <= 0:
+                asked = f"may take {tokens:,}" if tokens else "needs more than is left"
+                self._refuse(
+                    f"of {budget.tokens:,} tokens {account.tokens:,} are spent, and this call of "
+                    f"{model!r} {asked}",
+                    _more("tokens"),
+                )
+        if budget.usd is None:
             return
+        left_usd = budget.usd - account.usd
         if usd is None:
             self._refuse(
                 f"the price of {model!r} is not known, so that it cannot be kept",
                 "bound tokens instead, with budget(tokens=...)",
             )
-        elif usd > usd_left + _ROUNDING or usd_left <= _ROUNDING:
+        elif usd > left_usd + _ROUNDING or left_usd <= _ROUNDING:
             self._refuse(
-                f"of ${self._budget.usd:,.4f} ${self.account.usd:,.4f} are spent and "
-                f"${self.account.reserved_usd:,.4f} set aside for calls that go on, and this call "
-                f"of {model!r} may cost ${usd:,.4f}",
-                self._more("usd", self.account.reserved_usd),
+                f"of ${budget.usd:,.4f} ${account.usd:,.4f} are spent, and this call of {model!r} "
+                f"may cost ${usd:,.4f}",
+                _more("usd"),
             )
 
-    @staticmethod
-    def _more(bound: str, reserved: float) -> str:
-        """Return what helps against a budget that is used up, or held by calls that go on."""
-        remedy = f"allow more with budget({bound}=...), and redrive the run"
-        if reserved > 0:  # other calls hold it: they may give most of that back
-            remedy += "; calls with a smaller max_tokens set aside less"
-        return remedy
+    def leaves(self, tokens: int, usd: float | None) -> bool:
+        """Whether there is room for a call beside those that go on."""
+        tokens_left, usd_left = self.tokens_left, self.usd_left
+        if tokens_left is not None and (tokens > tokens_left or tokens_left <= 0):
+            return False
+        return usd_left is None or ((usd or 0.0) <= usd_left + _ROUNDING and usd_left > _ROUNDING)
 
     def _refuse(self, why: str, remedy: str) -> NoReturn:
         owner = "the board" if self._agent is None else f"agent {self._agent!r}"
@@ -235,7 +255,14 @@ class _Bound:
 class _Reservation:
     """What is set aside for one model call, in every account that bounds it."""
 
-    def __init__(self, bounds: Sequence[_Bound], tokens: int, usd: float) -> None:
+    def __init__(
+        self,
+        bounds: Sequence[_Bound],
+        tokens: int,
+        usd: float,
+        on_release: Callable[[], None],
+    ) -> None:
+        self._on_release = on_release
         self._accounts = _accounts(bounds)
         self._tokens = tokens
         self._usd = usd
@@ -255,6 +282,12 @@ class _Reservation:
             for account in self._accounts:
                 account.reserved_tokens -= self._tokens
                 account.reserved_usd -= self._usd
+            self._on_release()
+
+
+def _more(bound: str) -> str:
+    """Return what helps against a budget that is used up."""
+    return f"allow more with budget({bound}=...), and redrive the run"
 
 
 def _accounts(bounds: Sequence[_Bound]) -> list[_Account]:

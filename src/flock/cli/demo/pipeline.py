@@ -10,30 +10,18 @@ from flock.cli.demo.complexity import review_complexity
 from flock.cli.demo.documentation import review_documentation
 from flock.cli.demo.editing import bring_together, write_chapter, write_report
 from flock.cli.demo.security import review_security
-from flock.cli.demo.thinking import add_thinkers
 from flock.cli.demo.types import (
     Chapter,
     ComplexityReview,
     DocumentationReview,
-    Report,
     ReviewedFile,
     SecurityReview,
     SourceTree,
 )
 
 
-def review_board(
-    model: str | None = None,
-    store: BlackboardStore | None = None,
-    reports: list[Report] | None = None,
-) -> Flock:
-    """Declare who takes part. What is not declared here, the functions' annotations say.
-
-    Args:
-        model: The model that reads the report; none if None.
-        store: Where the review lasts; in memory if None.
-        reports: The reports that lie in the store already.
-    """
+def review_board(store: BlackboardStore | None = None) -> Flock:
+    """Declare who takes part. What is not declared here, the functions' annotations say."""
     # at most 8 at once: they compute, on one interpreter
     flock = Flock(name="review", store=store, max_concurrency=8)
 
@@ -58,16 +46,11 @@ def review_board(
     # One gathers the chapters until it is told that no more will come, and writes the report.
     every_chapter = BatchSpec(size=1_000_000)
     flock.agent("author").consumes(Chapter, batch=every_chapter).calls(write_report)
-    if model is not None:  # then some think: they explain the worst findings, and judge the report
-        add_thinkers(flock, model, [] if reports is None else reports)
     return flock
 
 
 async def review(flock: Flock, tree: SourceTree) -> tuple[IdleReport, IdleReport]:
-    """Publish a tree, and let the board find out the rest.
-
-    On a board where it was published before, what is left of its review goes on.
-    """
+    """Publish a tree, and let the board find out the rest, or go on with what is left of it."""
     await flock.publish(tree, idempotency_key="tree")
     reviewed = await flock.run_until_idle()  # nothing is left to do: no more chapters
     await flock.flush()

@@ -12,7 +12,7 @@ from flock import BlackboardStore, DeadLetter, FilterConfig, Flock
 from flock.cli.demo.pipeline import review, review_board
 from flock.cli.demo.progress import Display, Tally, follow
 from flock.cli.demo.report import Statistics
-from flock.cli.demo.thinking import THINKERS
+from flock.cli.demo.thinking import THINKERS, add_thinkers
 from flock.cli.demo.thoughts import Thoughts, thoughts_on
 from flock.cli.demo.types import (
     ComplexityReview,
@@ -101,7 +101,9 @@ class Session:
         report that lies on the board already is kept with what was thought of it so far.
         """
         reports = await self._take_up() if self._store is not None else []
-        board = review_board(self._model, self._store, reports)
+        board = review_board(self._store)
+        if self._model is not None:  # then some think of the report
+            add_thinkers(board, self._model, reports)
         async with asyncio.TaskGroup() as tasks, board as flock:
             tasks.create_task(follow(flock.events(), self._tally, self._display))
             start = flock.clock.time()
