@@ -230,8 +230,9 @@ async def _play(limits: Limits, steps: list[Step], store: BlackboardStore) -> No
             done[artifact.produced_by, artifact.as_model(Answer).number] += 1
         for letter in await board.dead_letters():
             failed = letter.artifacts[0].as_model(Question)
-            expected = {"BudgetExceeded", "RunTimeout"}  # who waits for a stuck one times out, too
-                is_told = failed.kind in {"stuck", "fails"} or letter.error_type in expected
+            # who waits for a stuck one times out, too
+            expected = {"BudgetExceeded", "RunTimeout"}
+            is_told = failed.kind in {"stuck", "fails"} or letter.error_type in expected
             assert is_told, f"{failed} failed as {letter.error_type}"
             done[letter.agent, failed.number] += 1
     assert set(done.values()) <= {1}
