@@ -74,6 +74,11 @@ def artifact_of(row: Row, seq: int) -> Artifact:
     )
 
 
+def visibility_text(visibility: Visibility) -> str:
+    """Return a visibility as JSON."""
+    return _visibility.dump_json(visibility).decode()
+
+
 @lru_cache(maxsize=1024)
 def _visibility_of(data: bytes) -> Visibility:
     return _visibility.validate_json(data)

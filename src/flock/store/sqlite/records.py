@@ -10,9 +10,10 @@ from zlib import crc32
 
 from flock.core.artifacts import Artifact
 from flock.core.delivery import Delivery, Run
+from flock.core.visibility import PUBLIC
 from flock.errors import StoreCorrupt
 from flock.store.protocol import DeadLetter
-from flock.store.rows import Row, artifact_of, row_of
+from flock.store.rows import Row, artifact_of, row_of, visibility_text
 from flock.store.sqlite.statements import Values
 
 ARTIFACT: Final = (
@@ -38,25 +39,25 @@ def artifact_values(artifact: Artifact, seq: int, run: bytes | None) -> Values:
         seq: Its position on the board.
         run: Id of the run that made it; None from outside.
     """
-    row = row_of(artifact)
-    identity = id_of(row[0])
-    tags, visibility, parents = row[7], row[8], row[10]
+    identity, data = id_of(artifact.key), artifact.data
+    tags, visibility, parents = artifact.tags, artifact.visibility, artifact.parent_keys
+    is_public = visibility is PUBLIC
     return (
         seq,
         identity,
-        row[1],
-        row[2],
-        row[3],
-        crc32(row[3], crc32(identity)),
-        row[4],
-        row[5],
-        row[6],
-        None if tags is None else json.dumps(tags),
-        visibility,
-        None if visibility is None else artifact.visibility.kind.lower(),
-        row[9],
+        artifact.entry.name,
+        artifact.version,
+        data.decode(),
+        crc32(data, crc32(identity)),
+        artifact.produced_by,
+        artifact.correlation_id,
+        artifact.partition_key,
+        json.dumps(sorted(tags)) if tags else None,
+        None if is_public else visibility_text(visibility),
+        None if is_public else visibility.kind.lower(),
+        artifact.created,
         b"".join(map(id_of, parents)) if parents else None,
-        row[11],
+        artifact.depth,
         run,
     )
 

@@ -41,8 +41,6 @@ _ARTIFACTS: Final = insert(
     "parents",
     "depth",
     "run",
-    payload="TEXT",
-    visibility="TEXT",
 )
 _TAGS: Final = insert("artifact_tags", "tag", "seq")
 _KEYS: Final = insert("idempotency_keys", "key", "seq")
