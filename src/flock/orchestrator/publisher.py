@@ -212,11 +212,14 @@ class Publisher:
             else:
                 for artifact in starting:
                     matcher.match(artifact, opened, without)
-        commit = Commit(artifacts, opened, closed, run, self._now(), buried)
-        commit.maker = run or maker
-        commit.idempotency_key = idempotency_key
-        if maker is not None and maker.deliveries:
-            commit.progress = (maker,)
+        commit = Commit(artifacts, opened, closed, run, self._now())
+        if buried is not None:
+            commit.buried = buried
+        if idempotency_key is not None:
+            commit.idempotency_key = idempotency_key
+        if maker is not None:
+            commit.maker = maker
+            commit.progress = (maker,) if maker.deliveries else ()
         if self._keeps_progress:
             self._note_arrivals(commit)
         try:

@@ -54,10 +54,14 @@ class InMemoryBlackboardStore:
 
     Boards opened one after the other on the same store go on with its open work; two at
     once are refused.
+
+    Attributes:
+        position: The `seq` of the newest artifact of all; 0 before the first.
     """
 
     def __init__(self) -> None:
         self._holder = ""
+        self.position = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._rows: Chunks[Row | None] = Chunks()
         self._seq_by_key: dict[int, int] = {}
@@ -79,11 +83,6 @@ class InMemoryBlackboardStore:
     def is_durable(self) -> bool:
         """No: it lasts as long as the object."""
         return False
-
-    @property
-    def position(self) -> int:
-        """The `seq` of the newest artifact of all; 0 before the first."""
-        return len(self._rows)
 
     def __repr__(self) -> str:
         return f"InMemoryBlackboardStore({len(self._seq_by_key)} artifacts, {len(self._open)} open)"
@@ -113,7 +112,7 @@ class InMemoryBlackboardStore:
         if commit.redriven is not None and commit.redriven not in self._dead:
             msg = f"there is no dead letter {commit.redriven}; somebody may have redriven it"
             raise StoreError(msg)
-        if commit.idempotency_key in self._seq_by_idempotency_key:
+        if commit.idempotency_key and commit.idempotency_key in self._seq_by_idempotency_key:
             msg = f"something was published under the key {commit.idempotency_key!r} already"
             raise StoreError(msg)
         self._add(commit.artifacts)
@@ -173,6 +172,7 @@ class InMemoryBlackboardStore:
         before.append(last_of.get(workflow, 0))
         seq = len(before)
         set_seq(artifact, seq)
+        self.position = seq
         self._rows.append(row)
         self._seq_by_key[artifact.key] = last_of[workflow] = seq
         try:

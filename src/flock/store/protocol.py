@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypedDict, TypeVar, Unpack
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -39,26 +39,21 @@ class Commit:
         progress: Runs that go on, whose state is to last: how often they were begun, when they
             are due, how many outputs they emitted, what their steps returned.
         step: What a step of a run returned.
-        maker: The run that makes the artifacts; None from outside.
+        maker: The run that makes the artifacts and goes on; None for one that ends, or from
+            outside.
         idempotency_key: The key under which the one artifact was published, if any.
         is_done: Whether it is true; set by the store.
     """
 
-    __slots__ = (
-        "artifacts",
-        "at",
-        "buried",
-        "charges",
-        "closed",
-        "idempotency_key",
-        "is_done",
-        "maker",
-        "opened",
-        "progress",
-        "redriven",
-        "run",
-        "step",
-    )
+    # what few commits have is left to the class: one is made for each publish and each run
+    buried: DeadLetter | None = None
+    redriven: UUID | None = None
+    charges: Sequence[Charge] = ()
+    progress: Sequence[Run] = ()
+    step: Step | None = None
+    maker: Run | None = None
+    idempotency_key: str | None = None
+    is_done: bool = False
 
     def __init__(
         self,
@@ -67,27 +62,25 @@ class Commit:
         closed: Sequence[Delivery] = (),
         run: Run | None = None,
         at: float = 0.0,
-        buried: DeadLetter | None = None,
-        redriven: UUID | None = None,
-        charges: Sequence[Charge] = (),
-        progress: Sequence[Run] = (),
-        step: Step | None = None,
-        maker: Run | None = None,
-        idempotency_key: str | None = None,
+        **rest: Unpack[_Rest],
     ) -> None:
         self.artifacts = artifacts
         self.opened = opened
         self.closed = closed
         self.run = run
         self.at = at
-        self.buried = buried
-        self.redriven = redriven
-        self.charges = charges
-        self.progress = progress
-        self.step = step
-        self.maker = maker
-        self.idempotency_key = idempotency_key
-        self.is_done = False
+        if rest:
+            self.__dict__.update(rest)
+
+
+class _Rest(TypedDict, total=False):
+    buried: DeadLetter | None
+    redriven: UUID | None
+    charges: Sequence[Charge]
+    progress: Sequence[Run]
+    step: Step | None
+    maker: Run | None
+    idempotency_key: str | None
 
 
 class Step(NamedTuple):

@@ -235,7 +235,8 @@ class Transaction:
     def _put(self, commit: Commit) -> None:
         """Put artifacts on the board, with the deliveries that they open."""
         self.places.append(self._seq + 1)
-        maker = None if commit.maker is None else id_of(commit.maker.key)
+        made_by = commit.run or commit.maker
+        maker = None if made_by is None else id_of(made_by.key)
         for artifact in commit.artifacts:
             self._seq += 1
             seq = self._seq_of[artifact.key] = self._seq
