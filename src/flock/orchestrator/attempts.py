@@ -151,13 +151,14 @@ class Attempts:
         """Have it last that an attempt begins.
 
         A run's id is what keeps effects outside the board from happening twice. That of an
-        ungated run follows from its input, and nobody waits for the record; what a gate
-        gathered has to be on record before the agent sees the id. So has an attempt of a run
-        that an earlier process may have begun.
+        ungated run follows from its input, and nobody waits for the record of its first
+        attempt; what a gate gathered has to be on record before the agent sees the id. So has
+        an attempt of a run that was begun before, by an earlier process maybe: no process
+        counts it again.
         """
         subscription = job.subscription
         is_gated = subscription is not None and subscription.is_gated
-        if (is_gated and job.attempt == 1) or job.artifacts[0].seq <= self.opened_at:
+        if is_gated or job.attempt > 1 or job.artifacts[0].seq <= self.opened_at:
             await self._store.commit(Commit(at=self._now(), progress=(job,)))
         else:
             self._store.note(job)
