@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from benchmarks.chaos import workload
 from benchmarks.chaos.check import faults
+from benchmarks.chaos.dying import DIED
 from benchmarks.chaos.workload import Plan
 from flock.store.sqlite.store import Durability
 
@@ -70,6 +71,28 @@ class Boards:
                 yield self._killed(number, plan)
             last = Plan(folder, seed, self._lifetime + 1, 0, orders, self._durability)
             self._finish(last, orders)
+
+    def points(self, orders: int, step: int = 1) -> Iterator[Round]:
+        """End a process at each point of its transactions, and finish each board after that.
+
+        Args:
+            orders: How many orders there are on each board.
+            step: How many points further each process gets than the one before.
+        """
+        point = 1
+        while True:
+            folder = self._folder / f"point-{point}"
+            folder.mkdir()
+            plan = Plan(folder, self._seed, 1, 0, orders, self._durability)
+            status = _after(plan._replace(dies_at=point), _PATIENCE)
+            died = not os.WIFSIGNALED(status) and os.waitstatus_to_exitcode(status) == DIED
+            if not died and status:
+                self.faults.append(f"{_place(plan)}: the process failed")
+            self._finish(plan._replace(round=2), orders)
+            yield Round(point, "point", died)
+            if not died:
+                return
+            point += step
 
     def _killed(self, number: int, plan: Plan) -> Round:
         luck = self._random

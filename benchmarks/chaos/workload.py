@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 from pydantic import BaseModel
 
+from benchmarks.chaos.dying import die
 from flock import (
     Artifact,
     Backoff,
@@ -145,6 +146,7 @@ class Plan(NamedTuple):
         durability: The store's.
         closes_after: Seconds after which it closes the board; None to finish everything first.
         grace: Seconds that closing may take.
+        dies_at: At which point of a transaction it ends itself; see `dying`.
     """
 
     folder: Path
@@ -155,6 +157,7 @@ class Plan(NamedTuple):
     durability: Durability = "process"
     closes_after: float | None = None
     grace: float = 0.0
+    dies_at: int | None = None
 
     @property
     def board(self) -> Path:
@@ -170,6 +173,8 @@ class Plan(NamedTuple):
 def run(plan: Plan) -> None:
     """Do what a process does until it is killed, or done."""
     journal = Journal(plan.journal)
+    if plan.dies_at is not None:
+        die(plan.dies_at)
     try:
         asyncio.run(_serve(plan, journal))
     finally:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ class Gate:
         all_of: The AND gate, if there are several types and no join.
         join: The join, if there is one.
         batch: The batch, if there is one.
-        held: Deliveries that a component holds.
+        held: Deliveries that a component holds, or whose expiry is being written down.
         batch_deadline: When the batch times out.
         window_deadline: At or before the end of the oldest join window.
     """
@@ -118,6 +119,26 @@ class Gathering:
     def count(self, arrivals: Mapping[tuple[str, int], int]) -> None:
         """Go on counting what comes to joins from where an earlier opening stopped."""
         self._arrivals = arrivals
+        for gate in list(self._gates.values()):
+            join = gate.join
+            known = arrivals.get((gate.subscription.agent, gate.subscription.index), 0)
+            if join is not None and join.arrivals < known:
+                join.arrivals = known
+                for group in join.expire(self._clock.time()):
+                    self._expired(gate, group)
+
+    @contextmanager
+    def replay(self) -> Generator[None]:
+        """Take in what had come before the board was closed, as it came.
+
+        Only when all of it is there again does it count what had come after it: otherwise a
+        group that was over as a whole would fall apart.
+        """
+        arrivals, self._arrivals = self._arrivals, {}
+        try:
+            yield
+        finally:
+            self.count(arrivals)
 
     def gate_of(self, subscription: Subscription, agent: Agent) -> Gate:
         """Return the gate of a subscription."""
@@ -287,10 +308,22 @@ class Gathering:
 
     def _expired(self, gate: Gate, group: Group) -> None:
         deliveries = group.deliveries
-        self._idle.waiting -= len(deliveries)
-        self._outcomes.expire(gate.subscription, deliveries, group.key)
+        then = None
         if gate.runs_expired:
-            self._proceed(gate, deliveries)
+            gate.held.update(dict.fromkeys(deliveries))
+            then = partial(self._run_expired, gate, deliveries)
+        else:
+            self._idle.waiting -= len(deliveries)
+        self._outcomes.expire(gate.subscription, deliveries, group.key, then)
+
+    def _run_expired(self, gate: Gate, deliveries: Sequence[Delivery]) -> None:
+        """Run with what came of a group that expired, unless it was cancelled meanwhile."""
+        left = [delivery for delivery in deliveries if delivery in gate.held]
+        for delivery in left:
+            del gate.held[delivery]
+        self._idle.waiting -= len(left)
+        if left:
+            self._proceed(gate, left)
 
     # --- waiting ---
 

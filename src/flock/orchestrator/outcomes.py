@@ -112,11 +112,22 @@ class Outcomes:
         self._later(partial(self._skip, group, reason), group[0].artifact.correlation_id)
 
     def expire(
-        self, subscription: Subscription, deliveries: Sequence[Delivery], key: object
+        self,
+        subscription: Subscription,
+        deliveries: Sequence[Delivery],
+        key: object,
+        then: Callable[[], None] | None,
     ) -> None:
-        """Record that a join group was not completed in time, and close it unless it runs."""
+        """Record that a join group was not completed in time.
+
+        Args:
+            subscription: Whose group it is.
+            deliveries: What had come.
+            key: The key of the group.
+            then: Called when that is on the board; None to close the group with it.
+        """
         workflow = deliveries[0].artifact.correlation_id
-        self._later(partial(self._expire, subscription, deliveries, key), workflow)
+        self._later(partial(self._expire, subscription, deliveries, key, then), workflow)
 
     def _later(self, work: Callable[[], Awaitable[None]], workflow: str) -> None:
         self._idle.begin(workflow)
@@ -139,20 +150,30 @@ class Outcomes:
             self._events.tell(GroupSkipped(now, workflow, group[0].agent, ids, reason))
 
     async def _expire(
-        self, subscription: Subscription, deliveries: Sequence[Delivery], key: object
+        self,
+        subscription: Subscription,
+        deliveries: Sequence[Delivery],
+        key: object,
+        then: Callable[[], None] | None,
     ) -> None:
+        # The same in each process, so that a group that is still to run is recorded once.
+        record_key = deliveries[0].artifact.key ^ subscription.salt
+        if then is not None and await self._store.get(UUID(int=record_key)) is not None:
+            then()
+            return
         now = as_datetime(self._clock.time())
         artifacts = [delivery.artifact for delivery in deliveries]
         run = Run(0, subscription.agent, subscription, deliveries, artifacts)
         ids = [artifact.id for artifact in artifacts]
         name = text_of(key)
         record = GroupExpired(agent=subscription.agent, key=name, artifact_ids=ids, expired_at=now)
-        assert subscription.join is not None
-        closed = deliveries if subscription.join.on_expired == "drop" else ()
-        await self._tell_of(run, record, closed, None)
+        closed = deliveries if then is None else ()
+        await self._tell_of(run, record, closed, None, record_key)
         if self._events.is_heard:
             workflow, agent = run.correlation_id, subscription.agent
             self._events.tell(JoinExpired(now, workflow, agent, name, tuple(ids)))
+        if then is not None:
+            then()
 
     async def _tell_of(
         self,
@@ -160,6 +181,7 @@ class Outcomes:
         record: BaseModel | None,
         closed: Sequence[Delivery],
         letter: DeadLetter | None,
+        record_key: int | None = None,
     ) -> None:
         """Commit what is to be closed together with a record that agents can consume.
 
@@ -173,6 +195,7 @@ class Outcomes:
                 visibility=self._narrowest(run.artifacts),
                 parents=run.artifacts,
                 depth=run.depth,
+                key=record_key,
             )
             try:
                 await self._publisher.commit([told], closed=closed, buried=letter)

@@ -124,13 +124,17 @@ class Publisher:
         visibility: Visibility,
         parents: Sequence[Artifact],
         depth: int,
+        key: int | None = None,
     ) -> Artifact:
-        """Make an artifact that the board publishes about an agent's work."""
+        """Make an artifact that the board publishes about an agent's work.
+
+        Its id is new, unless its number is given.
+        """
         entry = registry.entry(type(obj))
         data = entry.freeze(obj)
         now = self._now()
         return seal(
-            new_key(now),
+            new_key(now) if key is None else key,
             entry,
             data,
             agent,

@@ -7,7 +7,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from math import inf
 from typing import TYPE_CHECKING
 
 from flock.clock import Clock
@@ -129,7 +128,8 @@ class Router:
                     run=run,
                 )
         rest.sort(key=_by_arrival)
-        self.deliver(rest)
+        with self._gathering.replay():
+            self.deliver(rest)
 
     def regather(self, deliveries: Iterable[Delivery]) -> None:
         """Let deliveries whose group was ended by another workflow go their way again."""
@@ -285,6 +285,10 @@ class Router:
         return [*found, *deferred, *unopened, *asked]
 
 
-def _by_arrival(delivery: Delivery) -> tuple[float, int]:
-    """What had come to its gate comes again first, in the order it came."""
-    return delivery.arrived or inf, delivery.artifact.seq
+def _by_arrival(delivery: Delivery) -> tuple[bool, int, float, int]:
+    """What had come to its gate comes again first, in the order it came.
+
+    Where arrivals are counted that is the order of their numbers: a wall clock may jump back.
+    """
+    arrived = delivery.arrived
+    return not arrived, delivery.number, arrived, delivery.artifact.seq
