@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +32,14 @@ class Board:
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as c:
             self.damage = [row[0] for row in c.execute("PRAGMA integrity_check")]
             self.artifacts = [
-                Put(seq, i.hex(), t.rsplit(".", 1)[-1], json.loads(p), _ids(above), run and run.hex())
+                Put(
+                    seq,
+                    i.hex(),
+                    t.rsplit(".", 1)[-1],
+                    json.loads(p),
+                    _ids(above),
+                    run and run.hex(),
+                )
                 for seq, i, t, p, above, run in c.execute(
                     "SELECT seq, id, type, payload, parents, run FROM artifacts ORDER BY seq"
                 )
@@ -75,6 +83,7 @@ def faults(file: Path, journal: Path, seed: int, orders: int) -> list[str]:
         *_published(board, orders),
         *_results(board, seed, orders),
         *_gathered(board),
+        *_parents(board),
         *_left_over(board),
         *_run_ids(board),
         *_attempts(board),
@@ -93,7 +102,8 @@ def _published(board: Board, orders: int) -> Iterator[str]:
         ids[order.payload["n"]].add(order.id)
     for line in board.journal:
         if line["what"] == "published" and ids[line["n"]] != {line["id"]}:
-            yield f"order {line['n']} was published as {line['id']}, and is there as {ids[line['n']]}"
+            there = ids[line["n"]]
+            yield f"order {line['n']} was published as {line['id']}, and is there as {there}"
     yield from _differ("orders", Counter(o.payload["n"] for o in board.of("Order")), range(orders))
     for n in range(orders):
         seq = board.keys.get(f"order {n}")
@@ -118,7 +128,9 @@ def _results(board: Board, seed: int, orders: int) -> Iterator[str]:
         yield from _differ(name, Counter(a.payload["n"] for a in board.of(name)), wanted)
     for name, count, field in (("Piece", PIECES, "Total"), ("Tick", TICKS, "Pack")):
         wanted = [(n, i) for n in every for i in range(count)]
-        yield from _differ(name, Counter((a.payload["n"], a.payload["i"]) for a in board.of(name)), wanted)
+        yield from _differ(
+            name, Counter((a.payload["n"], a.payload["i"]) for a in board.of(name)), wanted
+        )
         lists = (a.payload[f"{name.lower()}s"] for a in board.of(field))
         yield from _differ(field, Counter(tuple(x) for each in lists for x in each), wanted)
     joined = Counter(n for a in board.of("Joined") for n in a.payload["ns"])
@@ -138,43 +150,52 @@ def _results(board: Board, seed: int, orders: int) -> Iterator[str]:
 
 def _gathered(board: Board) -> Iterator[str]:
     """What came to a join was used once, or expired once."""
-    used: dict[str, Counter[int]] = defaultdict(Counter)
-    for agent, _, seq in board.used:
-        used[agent][seq] += 1
+    used = _used(board)
     for agent, seqs in used.items():
-        for seq, count in seqs.items():
-            if count > 1:
-                yield f"{agent} used artifact {seq} in {count} runs"
-    expired: dict[str, Counter[str]] = defaultdict(Counter)
-    for record in board.of("GroupExpired"):
-        for i in record.payload["artifact_ids"]:
-            expired[record.payload["agent"]][i.replace("-", "")] += 1
+        twice = {seq: count for seq, count in seqs.items() if count > 1}
+        if twice:
+            yield f"{agent} used artifacts in several runs: {twice}"
+    expired = _expired(board)
     waiting = {(agent, seq) for agent, seq in board.deliveries}
     for artifact in [*board.of("Early"), *board.of("Late")]:
-        met = (
-            used["meet"][artifact.seq]
-            + expired["meet"][artifact.id]
-            + (("meet", artifact.seq) in waiting)
-        )
+        seq = artifact.seq
+        met = used["meet"][seq] + expired["meet"][artifact.id] + (("meet", seq) in waiting)
         if met != 1:
             yield f"meet used {artifact.type} {artifact.payload} {met} times"
-        if used["wait"][artifact.seq] != 1:
-            yield f"wait used {artifact.type} {artifact.payload} {used['wait'][artifact.seq]} times"
+        if used["wait"][seq] != 1:
+            yield f"wait used {artifact.type} {artifact.payload} {used['wait'][seq]} times"
     parts = Counter(run for agent, run, _ in board.used if agent == "wait")
     alone = Counter(
         board.at[seq].id for agent, run, seq in board.used if agent == "wait" and parts[run] == 1
     )
-    if alone != expired["wait"]:
-        wrong = (alone - expired["wait"]) + (expired["wait"] - alone)
-        lacks = len(alone - expired["wait"])
-        yield f"groups that ran when they expired have {lacks} records too few, of {len(wrong)} wrong"
-    makers = {a.run: a for a in board.artifacts if a.run is not None}
-    inputs: dict[str, list[str]] = defaultdict(list)
+    yield from _differ("records of groups that ran when they expired", expired["wait"], alone)
+
+
+def _parents(board: Board) -> Iterator[str]:
+    """What a run made follows from what it used."""
+    inputs: dict[str | None, list[str]] = defaultdict(list)
     for _, run, seq in board.used:
         inputs[run].append(board.at[seq].id)
-    for run, made in makers.items():
-        if run in inputs and sorted(inputs[run]) != sorted(made.parents):
+    for made in board.artifacts:
+        if made.run in inputs and sorted(inputs[made.run]) != sorted(made.parents):
             yield f"{made.type} {made.payload} has parents that its run did not use"
+
+
+def _used(board: Board) -> dict[str, Counter[int]]:
+    """Return how often each agent used which artifact."""
+    used: dict[str, Counter[int]] = defaultdict(Counter)
+    for agent, _, seq in board.used:
+        used[agent][seq] += 1
+    return used
+
+
+def _expired(board: Board) -> dict[str, Counter[str]]:
+    """Return how often each agent's joins recorded that they waited for an artifact in vain."""
+    expired: dict[str, Counter[str]] = defaultdict(Counter)
+    for record in board.of("GroupExpired"):
+        for i in record.payload["artifact_ids"]:
+            expired[record.payload["agent"]][i.replace("-", "")] += 1
+    return expired
 
 
 def _left_over(board: Board) -> Iterator[str]:
@@ -217,7 +238,7 @@ def _attempts(board: Board) -> Iterator[str]:
         elif line["what"] == "redriven":  # they are counted anew
             seen[line["run"].replace("-", "")].clear()
     for run, attempts in seen.items():
-        if any(b < a for a, b in zip(attempts, attempts[1:], strict=False)):
+        if any(b < a for a, b in pairwise(attempts)):
             yield f"the attempts of run {run} do not count up: {attempts}"
         again = [a for a, count in Counter(attempts).items() if count > 1 and a > 1]
         if again or attempts.count(1) > 2:
@@ -243,8 +264,8 @@ def _steps(board: Board) -> Iterator[str]:
             yield f"run {run} published another value than its steps returned"
 
 
-def _differ(what: str, found: Counter[Any], wanted: Any) -> Iterator[str]:
-    expected = Counter(wanted)
+def _differ(what: str, found: Counter[Any], wanted: Iterable[Any]) -> Iterator[str]:
+    expected: Counter[Any] = Counter(wanted)
     if lacking := expected - found:
         yield f"{what}: lost {sum(lacking.values())}, such as {next(iter(lacking))}"
     if surplus := found - expected:

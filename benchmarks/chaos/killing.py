@@ -67,7 +67,9 @@ class Boards:
                     break
                 number += 1
                 orders += ORDERS
-                plan = Plan(folder, seed, turn, max(0, orders - 3 * ORDERS), orders, self._durability)
+                plan = Plan(
+                    folder, seed, turn, max(0, orders - 3 * ORDERS), orders, self._durability
+                )
                 yield self._killed(number, plan)
             last = Plan(folder, seed, self._lifetime + 1, 0, orders, self._durability)
             self._finish(last, orders)
@@ -149,7 +151,7 @@ def _be(plan: Plan) -> None:
     try:
         workload.run(plan)
         code = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - the parent is told by the exit code
         traceback.print_exc()
     finally:
         sys.stderr.flush()

@@ -127,7 +127,11 @@ class StoreLocked(StoreError):
     """Another board, in this process or another, has the store open."""
 
 
-class StoreFull(StoreError, OSError):
+class StoreUnavailable(StoreError):
+    """A store cannot do anything right now, since its disk fails: trying again later may help."""
+
+
+class StoreFull(StoreUnavailable, OSError):
     """The disk under a store, or its quota, is full. Nothing of the commit was written."""
 
 

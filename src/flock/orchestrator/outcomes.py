@@ -18,6 +18,7 @@ from flock.core.types import registry
 from flock.core.visibility import AgentIdentity, Visibility, narrowest, remaining
 from flock.orchestrator.events import DeadLettered, EventBus, GroupSkipped, JoinExpired
 from flock.orchestrator.failures import ComponentFailed, text_of
+from flock.orchestrator.patience import may_pass
 from flock.store.protocol import BlackboardStore, Commit, DeadLetter
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from flock.core.subscription import Subscription
     from flock.orchestrator.idle import Idle
     from flock.orchestrator.lifecycle_manager import LifecycleManager
+    from flock.orchestrator.patience import Patience
     from flock.orchestrator.publisher import Publisher
 
 logger = logging.getLogger(__name__)
@@ -39,6 +41,7 @@ class Outcomes:
     def __init__(
         self,
         store: BlackboardStore,
+        patience: Patience,
         publisher: Publisher,
         clock: Clock,
         events: EventBus,
@@ -47,6 +50,7 @@ class Outcomes:
         identities: Callable[[], Iterable[AgentIdentity]],
     ) -> None:
         self._store = store
+        self._patience = patience
         self._publisher = publisher
         self._clock = clock
         self._events = events
@@ -58,7 +62,7 @@ class Outcomes:
 
     async def close(self, deliveries: Sequence[Delivery]) -> None:
         """Close deliveries without a run."""
-        await self._store.commit(Commit(closed=deliveries, at=self._clock.time()))
+        await self._patience.commit(Commit(closed=deliveries, at=self._clock.time()))
 
     async def drop(self, run: Run, reason: str) -> None:
         """Close a run's deliveries, since a component wants no run."""
@@ -198,14 +202,20 @@ class Outcomes:
                 key=record_key,
             )
             try:
-                await self._publisher.commit([told], closed=closed, buried=letter)
-            except Exception:
+                await self._publisher.commit([told], closed=closed, buried=letter, on_wait=_wait)
+            except Exception as error:
+                if may_pass(error):
+                    raise
                 logger.exception("The record of a failure of agent %r was refused", run.agent)
             else:
                 return
-        await self._publisher.commit([], closed=closed, buried=letter)
+        await self._publisher.commit([], closed=closed, buried=letter, on_wait=_wait)
 
     def _narrowest(self, inputs: Iterable[Artifact]) -> Visibility:
         now = self._clock.time()
         left = (remaining(artifact.visibility, now - artifact.created) for artifact in inputs)
         return narrowest(left, self._identities())
+
+
+def _wait() -> None:
+    """Do nothing else while the store is waited for."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from flock.orchestrator.component_runner import ComponentRunner
     from flock.orchestrator.embeddings import Embeddings
     from flock.orchestrator.matcher import Candidate, Matcher
+    from flock.orchestrator.patience import Patience
     from flock.store.protocol import DeadLetter
 
 
@@ -49,6 +50,7 @@ class Publisher:
     def __init__(
         self,
         store: BlackboardStore,
+        patience: Patience,
         clock: Clock,
         components: ComponentRunner,
         events: EventBus,
@@ -57,6 +59,7 @@ class Publisher:
         embeddings: Embeddings,
     ) -> None:
         self._store = store
+        self._patience = patience
         self._keeps_progress = store.is_durable
         self._now = clock.time
         self._components = components
@@ -181,6 +184,7 @@ class Publisher:
         on_stored: Callable[[], None] | None = None,
         maker: Run | None = None,
         idempotency_key: str | None = None,
+        on_wait: Callable[[], None] | None = None,
     ) -> None:
         """Put artifacts on the board, all or none, with what a run used up, and route them.
 
@@ -196,6 +200,8 @@ class Publisher:
             on_stored: Called when it is stored, before anything is routed.
             maker: The run that made the artifacts and goes on; its progress lasts with them.
             idempotency_key: The key under which the one artifact is published.
+            on_wait: Called when the store cannot do it for now, and is waited for; without it
+                that fails at once.
 
         Raises:
             PublishError: A component refused an artifact, or the embedder failed; nothing was
@@ -221,7 +227,10 @@ class Publisher:
         if self._keeps_progress:
             self._note_arrivals(commit)
         try:
-            await self._store.commit(commit)
+            if on_wait is None:
+                await self._store.commit(commit)
+            else:
+                await self._patience.commit(commit, on_wait)
         finally:
             if commit.is_done:
                 self._follow_up(commit, on_stored)
