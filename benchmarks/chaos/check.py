@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,9 +66,7 @@ class Board:
             ]
             self.keys = dict(c.execute("SELECT key, seq FROM idempotency_keys").fetchall())
         self.at = {a.seq: a for a in self.artifacts}
-        self.journal: list[dict[str, Any]] = [
-            json.loads(line) for line in journal.read_text().splitlines()
-        ]
+        self.journal = [*_lines(journal)]
 
     def of(self, name: str) -> list[Put]:
         """Return the artifacts of a type."""
@@ -270,6 +268,13 @@ def _differ(what: str, found: Counter[Any], wanted: Iterable[Any]) -> Iterator[s
         yield f"{what}: lost {sum(lacking.values())}, such as {next(iter(lacking))}"
     if surplus := found - expected:
         yield f"{what}: {sum(surplus.values())} too many, such as {next(iter(surplus))}"
+
+
+def _lines(journal: Path) -> Iterator[dict[str, Any]]:
+    """Yield what the journal says, without the lines that were torn."""
+    for line in journal.read_text().splitlines():
+        with suppress(json.JSONDecodeError):
+            yield json.loads(line)
 
 
 def _ids(joined: bytes | None) -> list[str]:

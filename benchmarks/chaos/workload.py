@@ -119,10 +119,14 @@ def is_poisoned(seed: int, n: int) -> bool:
 
 
 class Journal:
-    """What happened outside the board, one line of JSON each; a line is there whole or not."""
+    """What happened outside the board, one line of JSON each.
+
+    The line that a process was killed in may be torn; the next process begins a new one.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.write(self._file, b"\n")
 
     def write(self, what: str, **more: object) -> None:
         """Append a line."""

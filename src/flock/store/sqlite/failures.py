@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from flock.errors import (
+    FlockError,
     StoreCorrupt,
     StoreError,
     StoreFull,
@@ -21,7 +24,29 @@ _CORRUPT: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
-def named(error: sqlite3.Error, path: Path) -> StoreError:
+ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What the `sqlite3` module raises. It cannot decode some messages about a damaged schema."""
+DAMAGE: Final = (TypeError, ValueError, OverflowError, LookupError, AttributeError)
+"""What decoding raises when a value is of another kind than what was written."""
+
+
+@contextmanager
+def undamaged(what: str) -> Generator[None]:
+    """Name what is damaged when it cannot be decoded; also a decorator.
+
+    Raises:
+        StoreCorrupt: It cannot.
+    """
+    try:
+        yield
+    except (FlockError, *ERRORS):
+        raise
+    except DAMAGE as error:
+        msg = f"{what} is damaged ({error!r}); restore the board from a copy"
+        raise StoreCorrupt(msg) from error
+
+
+def named(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> StoreError:
     """Return the error to raise for one of SQLite's, with the file, the cause and the remedy.
 
     Args:
@@ -29,6 +54,8 @@ def named(error: sqlite3.Error, path: Path) -> StoreError:
             https://sqlite.org/rescode.html.
         path: The database.
     """
+    if isinstance(error, UnicodeDecodeError):
+        return StoreCorrupt(f"the board {str(path)!r} is damaged ({error}); restore a copy")
     extended = getattr(error, "sqlite_errorcode", None) or 0
     code = extended & 0xFF
     board = f"the board {str(path)!r}"

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from flock.clock import SystemClock, as_datetime
 from flock.errors import StoreError, StoreLocked
+from flock.store.sqlite.failures import DAMAGE, ERRORS
 from flock.store.sqlite.queries import query
 
 
@@ -71,12 +72,10 @@ class Ownership:
                 sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)
             ) as c:
                 row = c.execute(query("holder")).fetchone()
-        except sqlite3.Error:
+            who = json.loads(row[0])
+            return (
+                f"{who['name']} in process {who['pid']} on {who['host']}, which opened it at "
+                f"{who['since']}"
+            )
+        except (*ERRORS, *DAMAGE):  # it is just being made, or is damaged
             return None
-        if row is None:
-            return None
-        who = json.loads(row[0])
-        return (
-            f"{who['name']} in process {who['pid']} on {who['host']}, which opened it at "
-            f"{who['since']}"
-        )

@@ -11,7 +11,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final, TypeVar
 
-from flock.store.sqlite.failures import named
+from flock.store.sqlite.failures import ERRORS, named
 from flock.store.sqlite.schema import migrate
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ class Reader:
         except Empty:
             try:
                 connection = connect(self._path, read_only=True)
-            except sqlite3.Error as error:
+            except ERRORS as error:
                 raise named(error, self._path) from error
         try:
             return in_one_state(connection, self._path, work)
@@ -98,7 +98,7 @@ def in_one_state(
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-    except sqlite3.Error as error:
+    except ERRORS as error:
         raise named(error, path) from error
 
 
@@ -111,7 +111,7 @@ def read_once(path: Path, work: Callable[[sqlite3.Connection], T]) -> T:
     try:
         with closing(connect(path, read_only=True)) as connection:
             return in_one_state(connection, path, work)
-    except sqlite3.Error as error:
+    except ERRORS as error:
         raise named(error, path) from error
 
 

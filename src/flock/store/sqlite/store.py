@@ -31,7 +31,7 @@ from flock.store.protocol import (
     locked_by,
 )
 from flock.store.sqlite import accounts, schema
-from flock.store.sqlite.failures import named
+from flock.store.sqlite.failures import ERRORS, named, undamaged
 from flock.store.sqlite.openwork import read_dead_letters, read_open_work
 from flock.store.sqlite.ownership import Ownership
 from flock.store.sqlite.queries import EVERYTHING, condition, query
@@ -177,7 +177,7 @@ class SQLiteBlackboardStore:
     def _ready(self, holder: str) -> sqlite3.Connection:
         try:
             connection = connect(self.path, read_only=False)
-        except sqlite3.Error as error:
+        except ERRORS as error:
             raise named(error, self.path) from error
         try:
             if schema.version_of(connection, self.path) == 0:
@@ -193,7 +193,7 @@ class SQLiteBlackboardStore:
             self._counters.open_runs = {int.from_bytes(row[0]) for row in open_runs}
         except BaseException as error:
             connection.close()
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, ERRORS):
                 raise named(error, self.path) from error
             raise
         return connection
@@ -412,6 +412,7 @@ class SQLiteBlackboardStore:
         if identity is None:
             return []
 
+        @undamaged("a record of what was consumed")
         def read(connection: sqlite3.Connection) -> builtins.list[ConsumptionRecord]:
             return [
                 ConsumptionRecord(UUID(bytes=identity), agent, run.hex(), workflow, as_datetime(at))
@@ -521,6 +522,7 @@ class _Watch:
         self.end()
 
 
+@undamaged("what the board is summed up by")
 def _summary(
     connection: sqlite3.Connection, where: str, values: tuple[object, ...]
 ) -> ArtifactSummary:
