@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from flock.clock import Clock, as_datetime
-from flock.core.delivery import Delivery
+from flock.core.delivery import Delivery, Run
 from flock.core.failure import failure_of
 from flock.errors import UpcastError
 from flock.orchestrator.events import BatchFlushed, DeliveryWaiting, EventBus
@@ -226,9 +226,13 @@ class Gathering:
         elif batch.is_timed and gate.batch_deadline is None:
             self._watch_batch(gate, batch)
 
-    def _run(self, gate: Gate, group: list[Delivery], *, is_batch: bool) -> None:
+    def _run(
+        self, gate: Gate, group: list[Delivery], *, is_batch: bool, run: Run | None = None
+    ) -> None:
         artifacts = [delivery.artifact for delivery in group]
-        self._scheduler.submit(gate.agent, gate.subscription, group, artifacts, is_batch=is_batch)
+        self._scheduler.submit(
+            gate.agent, gate.subscription, group, artifacts, is_batch=is_batch, run=run
+        )
 
     # --- batches ---
 
@@ -308,22 +312,35 @@ class Gathering:
 
     def _expired(self, gate: Gate, group: Group) -> None:
         deliveries = group.deliveries
-        then = None
-        if gate.runs_expired:
-            gate.held.update(dict.fromkeys(deliveries))
-            then = partial(self._run_expired, gate, deliveries)
-        else:
+        if not gate.runs_expired:
             self._idle.waiting -= len(deliveries)
-        self._outcomes.expire(gate.subscription, deliveries, group.key, then)
+            self._outcomes.expire(gate.subscription, deliveries, group.key, None, None)
+            return
+        gate.held.update(dict.fromkeys(deliveries))
+        # Its run is on record with its expiry: what was on its way to the board meanwhile, and
+        # would have been in time, does not complete it when the board is opened again.
+        run = None
+        if gate.batch is None:
+            artifacts = [delivery.artifact for delivery in deliveries]
+            key = self._scheduler.new_key()
+            run = Run(key, gate.agent.name, gate.subscription, deliveries, artifacts)
+            for delivery in deliveries:
+                delivery.run = run
+        then = partial(self._run_expired, gate, deliveries, run)
+        self._outcomes.expire(gate.subscription, deliveries, group.key, run, then)
 
-    def _run_expired(self, gate: Gate, deliveries: Sequence[Delivery]) -> None:
+    def _run_expired(self, gate: Gate, deliveries: Sequence[Delivery], run: Run | None) -> None:
         """Run with what came of a group that expired, unless it was cancelled meanwhile."""
         left = [delivery for delivery in deliveries if delivery in gate.held]
         for delivery in left:
             del gate.held[delivery]
         self._idle.waiting -= len(left)
-        if left:
+        if not left:
+            return
+        if run is None:
             self._proceed(gate, left)
+        else:
+            self._run(gate, left, is_batch=False, run=run)
 
     # --- waiting ---
 

@@ -120,6 +120,7 @@ class Outcomes:
         subscription: Subscription,
         deliveries: Sequence[Delivery],
         key: object,
+        begun: Run | None,
         then: Callable[[], None] | None,
     ) -> None:
         """Record that a join group was not completed in time.
@@ -128,10 +129,11 @@ class Outcomes:
             subscription: Whose group it is.
             deliveries: What had come.
             key: The key of the group.
+            begun: The run over what had come, to be on record with it.
             then: Called when that is on the board; None to close the group with it.
         """
         workflow = deliveries[0].artifact.correlation_id
-        self._later(partial(self._expire, subscription, deliveries, key, then), workflow)
+        self._later(partial(self._expire, subscription, deliveries, key, begun, then), workflow)
 
     def _later(self, work: Callable[[], Awaitable[None]], workflow: str) -> None:
         self._idle.begin(workflow)
@@ -158,6 +160,7 @@ class Outcomes:
         subscription: Subscription,
         deliveries: Sequence[Delivery],
         key: object,
+        begun: Run | None,
         then: Callable[[], None] | None,
     ) -> None:
         # The same in each process, so that a group that is still to run is recorded once.
@@ -172,7 +175,7 @@ class Outcomes:
         name = text_of(key)
         record = GroupExpired(agent=subscription.agent, key=name, artifact_ids=ids, expired_at=now)
         closed = deliveries if then is None else ()
-        await self._tell_of(run, record, closed, None, record_key)
+        await self._tell_of(run, record, closed, None, record_key, begun)
         if self._events.is_heard:
             workflow, agent = run.correlation_id, subscription.agent
             self._events.tell(JoinExpired(now, workflow, agent, name, tuple(ids)))
@@ -186,6 +189,7 @@ class Outcomes:
         closed: Sequence[Delivery],
         letter: DeadLetter | None,
         record_key: int | None = None,
+        begun: Run | None = None,
     ) -> None:
         """Commit what is to be closed together with a record that agents can consume.
 
@@ -202,14 +206,16 @@ class Outcomes:
                 key=record_key,
             )
             try:
-                await self._publisher.commit([told], closed=closed, buried=letter, on_wait=_wait)
+                await self._publisher.commit(
+                    [told], closed=closed, buried=letter, begun=begun, on_wait=_wait
+                )
             except Exception as error:
                 if may_pass(error):
                     raise
                 logger.exception("The record of a failure of agent %r was refused", run.agent)
             else:
                 return
-        await self._publisher.commit([], closed=closed, buried=letter, on_wait=_wait)
+        await self._publisher.commit([], closed=closed, buried=letter, begun=begun, on_wait=_wait)
 
     def _narrowest(self, inputs: Iterable[Artifact]) -> Visibility:
         now = self._clock.time()

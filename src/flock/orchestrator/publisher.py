@@ -183,6 +183,7 @@ class Publisher:
         buried: DeadLetter | None = None,
         on_stored: Callable[[], None] | None = None,
         maker: Run | None = None,
+        begun: Run | None = None,
         idempotency_key: str | None = None,
         on_wait: Callable[[], None] | None = None,
     ) -> None:
@@ -199,6 +200,7 @@ class Publisher:
             buried: A dead letter to keep.
             on_stored: Called when it is stored, before anything is routed.
             maker: The run that made the artifacts and goes on; its progress lasts with them.
+            begun: Another run, to be on record with them.
             idempotency_key: The key under which the one artifact is published.
             on_wait: Called when the store cannot do it for now, and is waited for; without it
                 that fails at once.
@@ -224,6 +226,8 @@ class Publisher:
         commit.idempotency_key = idempotency_key
         if maker is not None and maker.deliveries:
             commit.progress = (maker,)
+        elif begun is not None:
+            commit.progress = (begun,)
         if self._keeps_progress:
             self._note_arrivals(commit)
         try:

@@ -26,8 +26,8 @@ _BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
 """What the `sqlite3` module raises. It cannot decode some messages about a damaged schema."""
-DAMAGE: Final = (TypeError, ValueError, OverflowError, LookupError, AttributeError)
-"""What decoding raises when a value is of another kind than what was written."""
+DAMAGE: Final = (TypeError, ValueError, OverflowError, LookupError, AttributeError, OSError)
+"""What decoding raises when a value is another one than what was written; times raise `OSError`."""
 
 
 @contextmanager
