@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +30,12 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: It cannot be opened.
     """
-    mode = "ro" if read_only else "rwc"
+    mode = "rwc"
+    if read_only:
+        # Where nothing can be written, not even the index of a journal, and none was left, nobody
+        # changes the file either: https://sqlite.org/wal.html#read_only_databases
+        is_fixed = not os.access(path.absolute().parent, os.W_OK) and not _has_journal(path)
+        mode = "ro&immutable=1" if is_fixed else "ro"
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
@@ -45,6 +51,10 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _has_journal(path: Path) -> bool:
+    return path.with_name(f"{path.name}-wal").exists()
 
 
 class Reader:

@@ -176,6 +176,14 @@ class SQLiteBlackboardStore:
 
     def _ready(self, holder: str) -> sqlite3.Connection:
         try:
+            names = self.path.stat().st_nlink if self.path.is_file() else 1
+            if names > 1:
+                msg = (
+                    f"the board {str(self.path)!r} has {names} names (hard links), and SQLite "
+                    "keeps its journal beside one of them: opened under another name it would be "
+                    "damaged; give it one name, or copy it"
+                )
+                raise StoreError(msg)
             connection = connect(self.path, read_only=False)
         except ERRORS as error:
             raise named(error, self.path) from error
@@ -205,18 +213,19 @@ class SQLiteBlackboardStore:
         writer, reader = self._writer, self._reader
         self._writer = self._reader = self._loop = None
         try:
+            # The last connection to be closed moves the journal into the file: one that may write.
+            if reader is not None:
+                reader.close()
             if writer is not None:
                 await writer.close()
         finally:
-            if reader is not None:
-                reader.close()
             self._ownership.release()
 
     def _abandon(self) -> None:
-        if self._writer is not None:
-            self._writer.abandon()
         if self._reader is not None:
             self._reader.close()
+        if self._writer is not None:
+            self._writer.abandon()
         self._writer = self._reader = self._loop = None
         self._ownership.release()
 
