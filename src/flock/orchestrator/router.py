@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING
 
 from flock.clock import Clock
@@ -127,9 +128,9 @@ class Router:
                     is_batch=run.is_batch,
                     run=run,
                 )
-        rest.sort(key=_by_arrival)
         with self._gathering.replay():
-            self.deliver(rest)
+            self.deliver(sorted((d for d in rest if d.number), key=_number))
+        self.deliver(sorted((d for d in rest if not d.number), key=_by_arrival))
 
     def regather(self, deliveries: Iterable[Delivery]) -> None:
         """Let deliveries whose group was ended by another workflow go their way again."""
@@ -285,10 +286,11 @@ class Router:
         return [*found, *deferred, *unopened, *asked]
 
 
-def _by_arrival(delivery: Delivery) -> tuple[bool, int, float, int]:
-    """What had come to its gate comes again first, in the order it came.
+def _number(delivery: Delivery) -> int:
+    """Where arrivals are counted they come again by their numbers: a clock may be set back."""
+    return delivery.number
 
-    Where arrivals are counted that is the order of their numbers: a wall clock may jump back.
-    """
-    arrived = delivery.arrived
-    return not arrived, delivery.number, arrived, delivery.artifact.seq
+
+def _by_arrival(delivery: Delivery) -> tuple[float, int]:
+    """What had come to its gate comes again first, in the order it came."""
+    return delivery.arrived or inf, delivery.artifact.seq
