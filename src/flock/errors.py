@@ -120,7 +120,14 @@ class LoopLimitExceeded(RunError, RecursionError):
 
 
 class StoreError(FlockError, RuntimeError):
-    """A store could not do what it was asked."""
+    """A store could not do what it was asked.
+
+    Attributes:
+        was_awaited: Whether a board waited in vain for its store to be able to: what it was to
+            store stays open.
+    """
+
+    was_awaited: bool = False
 
 
 class StoreLocked(StoreError):

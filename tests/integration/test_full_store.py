@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from flock import Flock, SQLiteBlackboardStore, StoreFull
+from flock import Context, Flock, SQLiteBlackboardStore, StoreFull
 from flock.store.protocol import Commit
 from flock.testing import ManualClock
 
@@ -95,6 +95,21 @@ async def test_a_run_for_which_there_never_is_room_stays_open_for_the_next_openi
         await flock.run_until_idle()
         assert sorted(each.n for each in await store.get_by_type(Answer)) == [1, 2, 3]
     assert sorted(asked) == [1, 2]
+
+
+async def test_what_an_agent_says_of_another_store_is_a_failure_of_its_own(tmp_path: Path) -> None:
+    attempts: list[int] = []
+
+    async def answer(ask: Ask, ctx: Context) -> Answer:
+        attempts.append(ctx.attempt)
+        raise StoreFull(f"no room for {ask.n} elsewhere")
+
+    flock = Flock(store=SQLiteBlackboardStore(tmp_path / "board.db"))
+    flock.agent("answer").consumes(Ask).publishes(Answer).calls(answer).retry(2, 0)
+    async with flock:
+        await flock.publish(Ask(n=1))
+        assert (await flock.run_until_idle()).dead_letters == 1
+    assert attempts == [1, 2]
 
 
 async def test_publishing_from_outside_without_room_fails_at_once_and_stores_nothing(

@@ -28,7 +28,7 @@ from flock.orchestrator.events import (
 from flock.orchestrator.failures import ComponentFailed, as_run_error, naming
 from flock.orchestrator.host import RunHost
 from flock.orchestrator.job import NO_VARIABLES
-from flock.orchestrator.patience import may_pass
+from flock.orchestrator.patience import was_awaited
 from flock.store.protocol import Commit
 
 if TYPE_CHECKING:
@@ -334,7 +334,7 @@ class Attempts:
         self._rest(job)
         policy = job.lane.agent.retry
         again = False
-        if not (self.is_stopped or _is_final(error) or may_pass(error)):
+        if not (self.is_stopped or _is_final(error) or was_awaited(error)):
             try:
                 again = policy.again(job.attempt, error)
             except Exception:
@@ -395,7 +395,7 @@ class Attempts:
 
     async def _put_away(self, job: Job, error: Exception) -> None:
         """Make a dead letter of a run that failed for good, unless its store is to blame."""
-        if may_pass(error):
+        if was_awaited(error):
             logger.error(
                 "A run of agent %r stays open until the board is opened again: %s", job.agent, error
             )

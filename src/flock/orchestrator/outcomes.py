@@ -18,7 +18,7 @@ from flock.core.types import registry
 from flock.core.visibility import AgentIdentity, Visibility, narrowest, remaining
 from flock.orchestrator.events import DeadLettered, EventBus, GroupSkipped, JoinExpired
 from flock.orchestrator.failures import ComponentFailed, text_of
-from flock.orchestrator.patience import may_pass
+from flock.orchestrator.patience import was_awaited
 from flock.store.protocol import BlackboardStore, Commit, DeadLetter
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ class Outcomes:
                     [told], closed=closed, buried=letter, begun=begun, on_wait=_wait
                 )
             except Exception as error:
-                if may_pass(error):
+                if was_awaited(error):
                     raise
                 logger.exception("The record of a failure of agent %r was refused", run.agent)
             else:

@@ -17,9 +17,9 @@ _DELAYS: Final = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0)
 _PASSING: Final = (StoreUnavailable, StoreReadOnly, StoreLocked)
 
 
-def may_pass(error: BaseException) -> bool:
-    """Whether a store that raised this may be able to do the same later: its disk is full."""
-    return isinstance(error, _PASSING)
+def was_awaited(error: BaseException) -> bool:
+    """Whether this is what a board got that waited for its own store in vain."""
+    return isinstance(error, StoreError) and error.was_awaited
 
 
 class Patience:
@@ -56,9 +56,7 @@ class Patience:
         while True:
             try:
                 await self._store.commit(commit)
-            except StoreError as error:
-                if not may_pass(error):
-                    raise
+            except _PASSING as error:
                 if not self.is_tried:
                     logger.warning("The board waits for its store: %s", error)
                 self.is_tried = True
@@ -66,6 +64,7 @@ class Patience:
                 if delay is None:
                     self._is_over = True
                 if delay is None or self._is_over:
+                    error.was_awaited = True
                     raise
             else:
                 if self.is_tried:
