@@ -16,7 +16,7 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME PYTEST_ADDOPTS
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all check lint types layers docs test-others bench generations format surface clean \
+.PHONY: help setup demo test test-all check lint types layers docs test-others bench chaos generations format surface clean \
         $(addprefix test-,$(OTHERS))
 
 help:  ## Show this list
@@ -67,6 +67,11 @@ $(addprefix test-,$(OTHERS)): test-%: setup
 
 bench: setup  ## Measure: make bench [ARGS=...], prints a table and writes bench.json
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+# The first kills processes at random moments, the second before and after each of their commits.
+chaos: setup  ## Kill boards at any moment and look for what is lost: make chaos [ARGS="--seed 7"]
+	@$(BIN)/python -m benchmarks.chaos $(ARGS)
+	@$(BIN)/python -m benchmarks.chaos --points $(ARGS)
 
 generations: setup  ## Ask SmolLM2 200 times under 20 schemas: make generations [ARGS=...]
 	@$(BIN)/python -m benchmarks.generations $(ARGS)

@@ -120,14 +120,25 @@ class LoopLimitExceeded(RunError, RecursionError):
 
 
 class StoreError(FlockError, RuntimeError):
-    """A store could not do what it was asked."""
+    """A store could not do what it was asked.
+
+    Attributes:
+        was_awaited: Whether a board waited in vain for its store to be able to: what it was to
+            store stays open.
+    """
+
+    was_awaited: bool = False
 
 
 class StoreLocked(StoreError):
     """Another board, in this process or another, has the store open."""
 
 
-class StoreFull(StoreError, OSError):
+class StoreUnavailable(StoreError):
+    """A store cannot do anything right now, since its disk fails: trying again later may help."""
+
+
+class StoreFull(StoreUnavailable, OSError):
     """The disk under a store, or its quota, is full. Nothing of the commit was written."""
 
 

@@ -28,6 +28,7 @@ from flock.orchestrator.events import (
 from flock.orchestrator.failures import ComponentFailed, as_run_error, naming
 from flock.orchestrator.host import RunHost
 from flock.orchestrator.job import NO_VARIABLES
+from flock.orchestrator.patience import was_awaited
 from flock.store.protocol import Commit
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from flock.orchestrator.ledger import Ledger
     from flock.orchestrator.lifecycle_manager import LifecycleManager
     from flock.orchestrator.outcomes import Outcomes
+    from flock.orchestrator.patience import Patience
     from flock.orchestrator.publisher import Publisher
     from flock.store.protocol import BlackboardStore
 
@@ -77,10 +79,12 @@ class Attempts:
         load_history: Callable[[Job], Awaitable[tuple[Artifact, ...]]],
         orchestrator: Board,
         store: BlackboardStore,
+        patience: Patience,
         *,
         max_depth: int,
     ) -> None:
         self._store = store
+        self._patience = patience
         self._keeps_progress = store.is_durable
         self._clock = clock
         self._now = clock.time
@@ -98,7 +102,7 @@ class Attempts:
         self.is_stopped = False
         self.opened_at = 0
         self.is_torn_down = lifecycle.is_torn_down
-        self._host = RunHost(clock, events, ledger, store)
+        self._host = RunHost(clock, events, ledger, store, patience)
 
     @property
     def is_attended(self) -> bool:
@@ -151,14 +155,21 @@ class Attempts:
         """Have it last that an attempt begins.
 
         A run's id is what keeps effects outside the board from happening twice. That of an
-        ungated run follows from its input, and nobody waits for the record; what a gate
-        gathered has to be on record before the agent sees the id. So has an attempt of a run
-        that an earlier process may have begun.
+        ungated run follows from its input, and nobody waits for the record of its first
+        attempt; what a gate gathered has to be on record before the agent sees the id. So has
+        an attempt of a run that was begun before, by an earlier process maybe: no process
+        counts it again. While the store is out of order, no agent works for nothing: each waits
+        until its beginning is on record.
         """
         subscription = job.subscription
         is_gated = subscription is not None and subscription.is_gated
-        if (is_gated and job.attempt == 1) or job.artifacts[0].seq <= self.opened_at:
-            await self._store.commit(Commit(at=self._now(), progress=(job,)))
+        if (
+            is_gated
+            or job.attempt > 1
+            or job.artifacts[0].seq <= self.opened_at
+            or self._patience.is_tried
+        ):
+            await self._patience.commit(Commit(at=self._now(), progress=(job,)))
         else:
             self._store.note(job)
 
@@ -241,15 +252,19 @@ class Attempts:
             job.outputs = outputs
         call = job.call
         if call is None:
-            await self._publisher.commit(outputs, closed=job.deliveries, run=job)
+            on_wait = partial(_has_worked, job) if self._keeps_progress else None
+            await self._publisher.commit(outputs, closed=job.deliveries, run=job, on_wait=on_wait)
         elif call.is_published:
-            await self._publisher.commit(outputs, run=job, on_stored=partial(call.tell, outputs))
+            await self._publisher.commit(
+                outputs,
+                run=job,
+                on_stored=partial(call.tell, outputs),
+                on_wait=partial(_has_worked, job),
+            )
         else:
             job.is_committed = True
             call.tell(outputs)
-        if job.deadline is not None:  # from here on it has succeeded
-            job.deadline.cancel()
-            job.deadline = None
+        _has_worked(job)  # from here on it has succeeded
         return outputs
 
     async def _commit_part(self, ctx: Context, outputs: list[Artifact]) -> list[Artifact]:
@@ -278,7 +293,9 @@ class Attempts:
             if call is not None and not call.is_published:
                 stored()
             else:
-                await self._publisher.commit(outputs, on_stored=stored, maker=job)
+                await self._publisher.commit(
+                    outputs, on_stored=stored, maker=job, on_wait=_go_on_counting
+                )
         finally:
             if not is_stored:
                 job.emitted -= 1
@@ -316,7 +333,7 @@ class Attempts:
         self._rest(job)
         policy = job.lane.agent.retry
         again = False
-        if not (self.is_stopped or _is_final(error)):
+        if not (self.is_stopped or _is_final(error) or was_awaited(error)):
             try:
                 again = policy.again(job.attempt, error)
             except Exception:
@@ -372,11 +389,20 @@ class Attempts:
                 job.call.waiter.set_exception(error)
         else:
             self._idle.record_failure(as_run_error(error, job))
-            try:
-                await self._outcomes.bury(job, error)
-            except Exception:
-                logger.exception("A failed run of agent %r could not be put away", job.agent)
+            await self._put_away(job, error)
         self._ended(job)
+
+    async def _put_away(self, job: Job, error: Exception) -> None:
+        """Make a dead letter of a run that failed for good, unless its store is to blame."""
+        if was_awaited(error):
+            logger.error(
+                "A run of agent %r stays open until the board is opened again: %s", job.agent, error
+            )
+            return
+        try:
+            await self._outcomes.bury(job, error)
+        except Exception:
+            logger.exception("A failed run of agent %r could not be put away", job.agent)
 
     async def _raised(self, job: Job, error: Exception, started: float) -> None:
         """End an attempt that raised."""
@@ -460,6 +486,17 @@ class Attempts:
                 tuple(artifact.id for artifact in job.artifacts),
             )
         )
+
+
+def _has_worked(job: Job) -> None:
+    """End the time that a run may take: it has done its part."""
+    if job.deadline is not None:
+        job.deadline.cancel()
+        job.deadline = None
+
+
+def _go_on_counting() -> None:
+    """Let the time that a run may take go on: it has not done its part yet."""
 
 
 def _is_final(error: Exception) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 from flock.clock import Clock, as_datetime
-from flock.core.delivery import Delivery
+from flock.core.delivery import Delivery, Run
 from flock.core.failure import failure_of
 from flock.errors import UpcastError
 from flock.orchestrator.events import BatchFlushed, DeliveryWaiting, EventBus
@@ -38,7 +39,7 @@ class Gate:
         all_of: The AND gate, if there are several types and no join.
         join: The join, if there is one.
         batch: The batch, if there is one.
-        held: Deliveries that a component holds.
+        held: Deliveries that a component holds, or whose expiry is being written down.
         batch_deadline: When the batch times out.
         window_deadline: At or before the end of the oldest join window.
     """
@@ -118,6 +119,26 @@ class Gathering:
     def count(self, arrivals: Mapping[tuple[str, int], int]) -> None:
         """Go on counting what comes to joins from where an earlier opening stopped."""
         self._arrivals = arrivals
+        for gate in list(self._gates.values()):
+            join = gate.join
+            known = arrivals.get((gate.subscription.agent, gate.subscription.index), 0)
+            if join is not None and join.arrivals < known:
+                join.arrivals = known
+                for group in join.expire(self._clock.time()):
+                    self._expired(gate, group)
+
+    @contextmanager
+    def replay(self) -> Generator[None]:
+        """Take in what had come before the board was closed, as it came.
+
+        Only when all of it is there again does it count what had come after it: otherwise a
+        group that was over as a whole would fall apart.
+        """
+        arrivals, self._arrivals = self._arrivals, {}
+        try:
+            yield
+        finally:
+            self.count(arrivals)
 
     def gate_of(self, subscription: Subscription, agent: Agent) -> Gate:
         """Return the gate of a subscription."""
@@ -205,9 +226,13 @@ class Gathering:
         elif batch.is_timed and gate.batch_deadline is None:
             self._watch_batch(gate, batch)
 
-    def _run(self, gate: Gate, group: list[Delivery], *, is_batch: bool) -> None:
+    def _run(
+        self, gate: Gate, group: list[Delivery], *, is_batch: bool, run: Run | None = None
+    ) -> None:
         artifacts = [delivery.artifact for delivery in group]
-        self._scheduler.submit(gate.agent, gate.subscription, group, artifacts, is_batch=is_batch)
+        self._scheduler.submit(
+            gate.agent, gate.subscription, group, artifacts, is_batch=is_batch, run=run
+        )
 
     # --- batches ---
 
@@ -287,10 +312,35 @@ class Gathering:
 
     def _expired(self, gate: Gate, group: Group) -> None:
         deliveries = group.deliveries
-        self._idle.waiting -= len(deliveries)
-        self._outcomes.expire(gate.subscription, deliveries, group.key)
-        if gate.runs_expired:
-            self._proceed(gate, deliveries)
+        if not gate.runs_expired:
+            self._idle.waiting -= len(deliveries)
+            self._outcomes.expire(gate.subscription, deliveries, group.key, None, None)
+            return
+        gate.held.update(dict.fromkeys(deliveries))
+        # Its run is on record with its expiry: what was on its way to the board meanwhile, and
+        # would have been in time, does not complete it when the board is opened again.
+        run = None
+        if gate.batch is None:
+            artifacts = [delivery.artifact for delivery in deliveries]
+            key = self._scheduler.new_key()
+            run = Run(key, gate.agent.name, gate.subscription, deliveries, artifacts)
+            for delivery in deliveries:
+                delivery.run = run
+        then = partial(self._run_expired, gate, deliveries, run)
+        self._outcomes.expire(gate.subscription, deliveries, group.key, run, then)
+
+    def _run_expired(self, gate: Gate, deliveries: Sequence[Delivery], run: Run | None) -> None:
+        """Run with what came of a group that expired, unless it was cancelled meanwhile."""
+        left = [delivery for delivery in deliveries if delivery in gate.held]
+        for delivery in left:
+            del gate.held[delivery]
+        self._idle.waiting -= len(left)
+        if not left:
+            return
+        if run is None:
+            self._proceed(gate, left)
+        else:
+            self._run(gate, left, is_batch=False, run=run)
 
     # --- waiting ---
 

@@ -12,6 +12,7 @@ from flock.store.protocol import Commit, Step
 if TYPE_CHECKING:
     from flock.core.delivery import Run
     from flock.core.usage import Reservation, Usage
+    from flock.orchestrator.patience import Patience
     from flock.store.protocol import BlackboardStore
 
 
@@ -19,12 +20,18 @@ class RunHost:
     """The board as the context of a run sees it: its observers and its accounts."""
 
     def __init__(
-        self, clock: Clock, events: EventBus, ledger: Ledger, store: BlackboardStore
+        self,
+        clock: Clock,
+        events: EventBus,
+        ledger: Ledger,
+        store: BlackboardStore,
+        patience: Patience,
     ) -> None:
         self._clock = clock
         self._events = events
         self._ledger = ledger
         self._store = store
+        self._patience = patience
 
     @property
     def is_heard(self) -> bool:
@@ -55,4 +62,4 @@ class RunHost:
     async def keep_step(self, run: Run, name: str, data: bytes) -> None:
         """Have what a step returned last, as JSON."""
         step = Step(run.key, name, data)
-        await self._store.commit(Commit(at=self._clock.time(), step=step))
+        await self._patience.commit(Commit(at=self._clock.time(), step=step))

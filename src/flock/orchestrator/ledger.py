@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from flock.core.agent import Agent
     from flock.core.delivery import Run
     from flock.orchestrator.idle import Idle
+    from flock.orchestrator.patience import Patience
 
 _Scope: TypeAlias = tuple[str | None, str | None]
 """A workflow and an agent; None for all of them."""
@@ -35,8 +36,11 @@ class Ledger:
         of_workflows: Whether a budget bounds each workflow.
     """
 
-    def __init__(self, store: BlackboardStore, clock: Clock, idle: Idle) -> None:
+    def __init__(
+        self, store: BlackboardStore, patience: Patience, clock: Clock, idle: Idle
+    ) -> None:
         self._store = store
+        self._patience = patience
         self._clock = clock
         self._idle = idle
         self._board: list[Budget] = []
@@ -85,7 +89,7 @@ class Ledger:
         run.has_begun = True
         commit = self._commit(Charge(run.key, run.correlation_id, run.agent, None))
         try:
-            await self._store.commit(commit)
+            await self._patience.commit(commit)
         finally:
             if not commit.is_done:  # it has not begun
                 run.has_begun = False
@@ -134,11 +138,11 @@ class Ledger:
         try:
             try:
                 accounts = await self._accounts_of(run)
-                await self._store.commit(commit)
+                await self._patience.commit(commit)
             except asyncio.CancelledError:
                 if not commit.is_done:  # it may have come before the accounts were read, too
                     accounts = await self._accounts_of(run)
-                    await self._store.commit(commit)
+                    await self._patience.commit(commit)
                 raise
         finally:
             # only now: until it was written, what was set aside for the call stood for it

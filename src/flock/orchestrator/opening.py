@@ -162,6 +162,7 @@ class Opening:
         parts.signal.clear()
         parts.idle.clear(parts.clock.time())
         parts.ledger.clear()
+        parts.patience.renew()
         parts.events.bind(loop)
         parts.threads.open()
         parts.embeddings.open()

@@ -20,6 +20,7 @@ from flock.core.visibility import AgentIdentity, Visibility, narrowest, remainin
 from flock.errors import GuardBlocked
 from flock.orchestrator.events import DeadLettered, EventBus, GroupSkipped, JoinExpired
 from flock.orchestrator.failures import ComponentFailed, text_of
+from flock.orchestrator.patience import was_awaited
 from flock.store.protocol import BlackboardStore, Commit, DeadLetter
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from flock.core.subscription import Subscription
     from flock.orchestrator.idle import Idle
     from flock.orchestrator.lifecycle_manager import LifecycleManager
+    from flock.orchestrator.patience import Patience
     from flock.orchestrator.publisher import Publisher
 
 logger = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ class Outcomes:
     def __init__(
         self,
         store: BlackboardStore,
+        patience: Patience,
         publisher: Publisher,
         clock: Clock,
         events: EventBus,
@@ -49,6 +52,7 @@ class Outcomes:
         identities: Callable[[], Iterable[AgentIdentity]],
     ) -> None:
         self._store = store
+        self._patience = patience
         self._publisher = publisher
         self._clock = clock
         self._events = events
@@ -60,7 +64,7 @@ class Outcomes:
 
     async def close(self, deliveries: Sequence[Delivery]) -> None:
         """Close deliveries without a run."""
-        await self._store.commit(Commit(closed=deliveries, at=self._clock.time()))
+        await self._patience.commit(Commit(closed=deliveries, at=self._clock.time()))
 
     async def drop(self, run: Run, reason: str) -> None:
         """Close a run's deliveries, since a component wants no run."""
@@ -114,11 +118,24 @@ class Outcomes:
         self._later(partial(self._skip, group, reason), group[0].artifact.correlation_id)
 
     def expire(
-        self, subscription: Subscription, deliveries: Sequence[Delivery], key: object
+        self,
+        subscription: Subscription,
+        deliveries: Sequence[Delivery],
+        key: object,
+        begun: Run | None,
+        then: Callable[[], None] | None,
     ) -> None:
-        """Record that a join group was not completed in time, and close it unless it runs."""
+        """Record that a join group was not completed in time.
+
+        Args:
+            subscription: Whose group it is.
+            deliveries: What had come.
+            key: The key of the group.
+            begun: The run over what had come, to be on record with it.
+            then: Called when that is on the board; None to close the group with it.
+        """
         workflow = deliveries[0].artifact.correlation_id
-        self._later(partial(self._expire, subscription, deliveries, key), workflow)
+        self._later(partial(self._expire, subscription, deliveries, key, begun, then), workflow)
 
     def _later(self, work: Callable[[], Awaitable[None]], workflow: str) -> None:
         self._idle.begin(workflow)
@@ -141,20 +158,31 @@ class Outcomes:
             self._events.tell(GroupSkipped(now, workflow, group[0].agent, ids, reason))
 
     async def _expire(
-        self, subscription: Subscription, deliveries: Sequence[Delivery], key: object
+        self,
+        subscription: Subscription,
+        deliveries: Sequence[Delivery],
+        key: object,
+        begun: Run | None,
+        then: Callable[[], None] | None,
     ) -> None:
+        # The same in each process, so that a group that is still to run is recorded once.
+        record_key = deliveries[0].artifact.key ^ subscription.salt
+        if then is not None and await self._store.get(UUID(int=record_key)) is not None:
+            then()
+            return
         now = as_datetime(self._clock.time())
         artifacts = [delivery.artifact for delivery in deliveries]
         run = Run(0, subscription.agent, subscription, deliveries, artifacts)
         ids = [artifact.id for artifact in artifacts]
         name = text_of(key)
         record = GroupExpired(agent=subscription.agent, key=name, artifact_ids=ids, expired_at=now)
-        assert subscription.join is not None
-        closed = deliveries if subscription.join.on_expired == "drop" else ()
-        await self._tell_of(run, record, closed, None)
+        closed = deliveries if then is None else ()
+        await self._tell_of(run, record, closed, None, record_key, begun)
         if self._events.is_heard:
             workflow, agent = run.correlation_id, subscription.agent
             self._events.tell(JoinExpired(now, workflow, agent, name, tuple(ids)))
+        if then is not None:
+            then()
 
     async def _tell_of(
         self,
@@ -162,6 +190,8 @@ class Outcomes:
         record: BaseModel,
         closed: Sequence[Delivery],
         letter: DeadLetter | None,
+        record_key: int | None = None,
+        begun: Run | None = None,
         *,
         is_told: bool = True,
     ) -> None:
@@ -175,6 +205,8 @@ class Outcomes:
             record: What agents are told.
             closed: What is closed.
             letter: A dead letter to keep.
+            record_key: The record's id as a number; a new one if None.
+            begun: A run that is to be on record with it.
             is_told: Whether the record goes on the board.
         """
         told = [
@@ -185,19 +217,23 @@ class Outcomes:
                 visibility=self._narrowest(run.artifacts),
                 parents=run.artifacts,
                 depth=run.depth,
+                key=record_key,
             )
         ]
+        commit = partial(self._publisher.commit, closed=closed, begun=begun, on_wait=_wait)
         try:
             starting = await self._publisher.accept(told)
             letter = _worded(letter, told[0])
             if is_told:
-                await self._publisher.commit(told, starting=starting, closed=closed, buried=letter)
+                await commit(told, starting=starting, buried=letter)
                 return
         except Exception as error:
+            if was_awaited(error):
+                raise
             logger.exception("The record of a failure of agent %r was refused", run.agent)
             if letter is not None and isinstance(error.__cause__, GuardBlocked):
                 letter = replace(letter, error_message=text_of(error.__cause__))
-        await self._publisher.commit([], closed=closed, buried=letter)
+        await commit([], buried=letter)
 
     def _narrowest(self, inputs: Iterable[Artifact]) -> Visibility:
         now = self._clock.time()
@@ -210,3 +246,7 @@ def _worded(letter: DeadLetter | None, told: Artifact) -> DeadLetter | None:
     if letter is None or told.entry is not registry.entry(WorkflowError):
         return letter
     return replace(letter, error_message=told.payload["error_message"])
+
+
+def _wait() -> None:
+    """Do nothing else while the store is waited for."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from flock.orchestrator.component_runner import ComponentRunner
     from flock.orchestrator.embeddings import Embeddings
     from flock.orchestrator.matcher import Candidate, Matcher
+    from flock.orchestrator.patience import Patience
     from flock.store.protocol import DeadLetter
 
 
@@ -49,6 +50,7 @@ class Publisher:
     def __init__(
         self,
         store: BlackboardStore,
+        patience: Patience,
         clock: Clock,
         components: ComponentRunner,
         events: EventBus,
@@ -57,6 +59,7 @@ class Publisher:
         embeddings: Embeddings,
     ) -> None:
         self._store = store
+        self._patience = patience
         self._keeps_progress = store.is_durable
         self._now = clock.time
         self._components = components
@@ -124,13 +127,17 @@ class Publisher:
         visibility: Visibility,
         parents: Sequence[Artifact],
         depth: int,
+        key: int | None = None,
     ) -> Artifact:
-        """Make an artifact that the board publishes about an agent's work."""
+        """Make an artifact that the board publishes about an agent's work.
+
+        Its id is new, unless its number is given.
+        """
         entry = registry.entry(type(obj))
         data = entry.freeze(obj)
         now = self._now()
         return seal(
-            new_key(now),
+            new_key(now) if key is None else key,
             entry,
             data,
             agent,
@@ -177,7 +184,9 @@ class Publisher:
         buried: DeadLetter | None = None,
         on_stored: Callable[[], None] | None = None,
         maker: Run | None = None,
+        begun: Run | None = None,
         idempotency_key: str | None = None,
+        on_wait: Callable[[], None] | None = None,
     ) -> None:
         """Put artifacts on the board, all or none, with what a run used up, and route them.
 
@@ -193,7 +202,10 @@ class Publisher:
             buried: A dead letter to keep.
             on_stored: Called when it is stored, before anything is routed.
             maker: The run that made the artifacts and goes on; its progress lasts with them.
+            begun: Another run, to be on record with them.
             idempotency_key: The key under which the one artifact is published.
+            on_wait: Called when the store cannot do it for now, and is waited for; without it
+                that fails at once.
 
         Raises:
             PublishError: A component refused an artifact, or the embedder failed; nothing was
@@ -213,24 +225,23 @@ class Publisher:
                 for artifact in starting:
                     matcher.match(artifact, opened, without)
         commit = Commit(artifacts, opened, closed, run, self._now())
-        if buried is not None:
-            commit.buried = buried
-        if idempotency_key is not None:
-            commit.idempotency_key = idempotency_key
-        if maker is not None:
-            commit.maker = maker
-            commit.progress = (maker,) if maker.deliveries else ()
-        if self._keeps_progress:
-            self._note_arrivals(commit)
+        if self._keeps_progress or buried or idempotency_key:  # which few commits have
+            commit.buried, commit.idempotency_key = buried, idempotency_key
+            self._note_progress(commit, maker, begun)
         try:
-            await self._store.commit(commit)
+            if on_wait is None:
+                await self._store.commit(commit)
+            else:
+                await self._patience.commit(commit, on_wait)
         finally:
             if commit.is_done:
                 self._follow_up(commit, on_stored)
 
-    def _note_arrivals(self, commit: Commit) -> None:
-        """Have what comes to its gate at once come there when it is committed."""
-        if not self._components.decides_deliveries:
+    def _note_progress(self, commit: Commit, maker: Run | None, begun: Run | None) -> None:
+        """Have runs that go on last, and what comes to its gate at once when it is committed."""
+        commit.maker = maker
+        commit.progress = [run for run in (maker, begun) if run is not None and run.deliveries]
+        if self._keeps_progress and not self._components.decides_deliveries:
             for delivery in commit.opened:
                 if delivery.subscription.is_gated and not delivery.opens_at:
                     delivery.arrived = commit.at

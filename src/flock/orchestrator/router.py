@@ -128,8 +128,9 @@ class Router:
                     is_batch=run.is_batch,
                     run=run,
                 )
-        rest.sort(key=_by_arrival)
-        self.deliver(rest)
+        with self._gathering.replay():
+            self.deliver(sorted((d for d in rest if d.number), key=_number))
+        self.deliver(sorted((d for d in rest if not d.number), key=_by_arrival))
 
     def regather(self, deliveries: Iterable[Delivery]) -> None:
         """Let deliveries whose group was ended by another workflow go their way again."""
@@ -283,6 +284,11 @@ class Router:
         if self._asked is not None and self._asked.is_open and chosen(self._asked):
             asked.append(self._asked)
         return [*found, *deferred, *unopened, *asked]
+
+
+def _number(delivery: Delivery) -> int:
+    """Where arrivals are counted they come again by their numbers: a clock may be set back."""
+    return delivery.number
 
 
 def _by_arrival(delivery: Delivery) -> tuple[float, int]:

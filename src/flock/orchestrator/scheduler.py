@@ -158,6 +158,10 @@ class Scheduler:
         self._jobs[job] = None
         self.enqueue(job)
 
+    def new_key(self) -> int:
+        """Return the id of a run that has none yet, as a number."""
+        return next(self._run_keys)
+
     def submit(
         self,
         agent: Agent,

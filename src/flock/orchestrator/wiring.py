@@ -21,6 +21,7 @@ from flock.orchestrator.ledger import Ledger
 from flock.orchestrator.lifecycle_manager import LifecycleManager
 from flock.orchestrator.matcher import Matcher
 from flock.orchestrator.outcomes import Outcomes
+from flock.orchestrator.patience import Patience
 from flock.orchestrator.publisher import Publisher
 from flock.orchestrator.router import Router
 from flock.orchestrator.scheduler import Scheduler
@@ -92,9 +93,11 @@ class Parts:
             self._announce_idle,
         )
         self.embeddings = Embeddings(embedder, self.lifecycle.spawn, clock.working)
-        self.ledger = Ledger(store, clock, self.idle)
+        self.patience = Patience(store, clock)
+        self.ledger = Ledger(store, self.patience, clock, self.idle)
         self.publisher = Publisher(
             store,
+            self.patience,
             clock,
             self.components,
             self.events,
@@ -104,6 +107,7 @@ class Parts:
         )
         self.outcomes = Outcomes(
             store,
+            self.patience,
             self.publisher,
             clock,
             self.events,
@@ -123,6 +127,7 @@ class Parts:
             self._load_history,
             orchestrator,
             store,
+            self.patience,
             max_depth=max_depth,
         )
         self.scheduler = Scheduler(

@@ -8,14 +8,17 @@ from typing import Any
 from uuid import UUID
 
 from flock.core.usage import Spent, Usage
+from flock.store.sqlite.failures import undamaged
 from flock.store.sqlite.queries import query
 
 
+@undamaged("what was spent")
 def spent(connection: sqlite3.Connection, workflow: str | None, agent: str | None) -> Spent:
     """Return what was spent in a workflow, by an agent, or in all."""
     return _spent(connection.execute(query("spent"), (workflow or "", agent or "")))
 
 
+@undamaged("what was spent")
 def spent_by_run(
     connection: sqlite3.Connection, run_id: str, workflow: str | None, agent: str | None
 ) -> Spent:

@@ -3,23 +3,50 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from flock.errors import StoreCorrupt, StoreError, StoreFull, StoreLocked, StoreReadOnly
+from flock.errors import (
+    FlockError,
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
+    StoreLocked,
+    StoreReadOnly,
+    StoreUnavailable,
+)
 
 _FULL: Final = {sqlite3.SQLITE_FULL}
 _READ_ONLY: Final = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
 _CORRUPT: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-_WRITING: Final = {
-    sqlite3.SQLITE_IOERR_WRITE,
-    sqlite3.SQLITE_IOERR_FSYNC,
-    sqlite3.SQLITE_IOERR_TRUNCATE,
-}
 
 
-def named(error: sqlite3.Error, path: Path) -> StoreError:
+ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What the `sqlite3` module raises. It cannot decode some messages about a damaged schema."""
+DAMAGE: Final = (TypeError, ValueError, OverflowError, LookupError, AttributeError, OSError)
+"""What decoding raises when a value is another one than what was written; times raise `OSError`."""
+
+
+@contextmanager
+def undamaged(what: str) -> Generator[None]:
+    """Name what is damaged when it cannot be decoded; also a decorator.
+
+    Raises:
+        StoreCorrupt: It cannot.
+    """
+    try:
+        yield
+    except (FlockError, *ERRORS):
+        raise
+    except DAMAGE as error:
+        msg = f"{what} is damaged ({error!r}); restore the board from a copy"
+        raise StoreCorrupt(msg) from error
+
+
+def named(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> StoreError:
     """Return the error to raise for one of SQLite's, with the file, the cause and the remedy.
 
     Args:
@@ -27,6 +54,8 @@ def named(error: sqlite3.Error, path: Path) -> StoreError:
             https://sqlite.org/rescode.html.
         path: The database.
     """
+    if isinstance(error, UnicodeDecodeError):
+        return StoreCorrupt(f"the board {str(path)!r} is damaged ({error}); restore a copy")
     extended = getattr(error, "sqlite_errorcode", None) or 0
     code = extended & 0xFF
     board = f"the board {str(path)!r}"
@@ -49,8 +78,13 @@ def named(error: sqlite3.Error, path: Path) -> StoreError:
         return StoreLocked(
             f"{board} is locked by another program ({error}); close what has it open for writing"
         )
-    if extended in _WRITING:
-        return StoreError(f"{board} could not be written ({error}); look at the disk under it")
+    if extended == sqlite3.SQLITE_IOERR_SHORT_READ:
+        return StoreCorrupt(f"{board} is shorter than it was ({error}); restore a copy")
+    if code == sqlite3.SQLITE_IOERR:
+        return StoreUnavailable(
+            f"{board} could not be read or written ({error}, {_name(error)}); look at the disk "
+            "under it, its quota, and how large files may become"
+        )
     if code == sqlite3.SQLITE_CANTOPEN:
         return StoreError(
             f"{board} cannot be opened ({error}); its folder has to exist and be accessible"
@@ -58,3 +92,7 @@ def named(error: sqlite3.Error, path: Path) -> StoreError:
     if code == sqlite3.SQLITE_TOOBIG:
         return StoreError(f"{board} cannot hold a value that large ({error}); store a reference")
     return StoreError(f"{board} could not be used: {error}")
+
+
+def _name(error: sqlite3.Error) -> str:
+    return getattr(error, "sqlite_errorname", None) or "of unknown kind"

@@ -13,6 +13,7 @@ from flock.core.delivery import Delivery, Run
 from flock.errors import StoreCorrupt
 from flock.store.protocol import DeadLetter, OpenWork
 from flock.store.sqlite.accounts import has_begun, spent_by_run
+from flock.store.sqlite.failures import undamaged
 from flock.store.sqlite.queries import query
 from flock.store.sqlite.records import artifact_from, inputs_from
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from flock.core.subscription import Subscription
 
 
+@undamaged("what is open on the board")
 def read_open_work(
     connection: sqlite3.Connection,
     subscription_of: Callable[[str, int], Subscription | None],
@@ -64,6 +66,7 @@ def read_open_work(
     return OpenWork(list(deliveries.values()), arrivals), begun
 
 
+@undamaged("a dead letter of the board")
 def read_dead_letters(connection: sqlite3.Connection) -> list[DeadLetter]:
     """Return the dead letters, oldest first."""
     artifacts = Artifacts(connection)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -12,7 +13,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from flock.clock import SystemClock, as_datetime
-from flock.errors import StoreError, StoreLocked
+from flock.errors import StoreError, StoreFull, StoreLocked, StoreReadOnly
+from flock.store.sqlite.failures import DAMAGE, ERRORS
 from flock.store.sqlite.queries import query
 
 
@@ -28,8 +30,16 @@ class Ownership:
 
         Raises:
             StoreLocked: Another board has it, in this process or another; names it.
+            StoreReadOnly: The folder cannot be written.
+            StoreFull: There is no room for the lock's file.
             StoreError: The lock's file cannot be made.
         """
+        folder = self._path.parent
+        if not folder.is_dir():
+            msg = (
+                f"the board {str(self._path)!r} cannot be made: there is no folder {str(folder)!r}"
+            )
+            raise StoreError(msg)
         try:
             self._lock.acquire()
         except Timeout:
@@ -40,11 +50,15 @@ class Ownership:
             )
             raise StoreLocked(msg) from None
         except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                msg = f"the board {str(self._path)!r} cannot be locked: {error}; make room"
+                raise StoreFull(msg) from error
             msg = (
                 f"the board {str(self._path)!r} cannot be locked: {error}; its folder has to exist "
-                "and be writable"
+                "and be writable, or open the board with read_only=True to look at it"
             )
-            raise StoreError(msg) from error
+            is_read_only = error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}
+            raise (StoreReadOnly if is_read_only else StoreError)(msg) from error
 
     def release(self) -> None:
         """Let go of it."""
@@ -71,12 +85,10 @@ class Ownership:
                 sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)
             ) as c:
                 row = c.execute(query("holder")).fetchone()
-        except sqlite3.Error:
+            who = json.loads(row[0])
+            return (
+                f"{who['name']} in process {who['pid']} on {who['host']}, which opened it at "
+                f"{who['since']}"
+            )
+        except (*ERRORS, *DAMAGE):  # it is just being made, or is damaged
             return None
-        if row is None:
-            return None
-        who = json.loads(row[0])
-        return (
-            f"{who['name']} in process {who['pid']} on {who['host']}, which opened it at "
-            f"{who['since']}"
-        )

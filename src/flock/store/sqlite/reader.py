@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final, TypeVar
 
-from flock.store.sqlite.failures import named
+from flock.store.sqlite.failures import ERRORS, named
 from flock.store.sqlite.schema import migrate
 
 T = TypeVar("T")
@@ -29,7 +30,12 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: It cannot be opened.
     """
-    mode = "rw" if read_only else "rwc"  # one that may write tidies up when it is the last
+    mode = "rwc"
+    if read_only:
+        # Where nothing can be written, not even the index of a journal, and none was left, nobody
+        # changes the file either: https://sqlite.org/wal.html#read_only_databases
+        is_fixed = not os.access(path.absolute().parent, os.W_OK) and not _has_journal(path)
+        mode = "ro&immutable=1" if is_fixed else "rw"  # one that may write tidies up behind it
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
@@ -46,6 +52,10 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _has_journal(path: Path) -> bool:
+    return path.with_name(f"{path.name}-wal").exists()
 
 
 class Reader:
@@ -70,7 +80,7 @@ class Reader:
         except Empty:
             try:
                 connection = connect(self._path, read_only=True)
-            except sqlite3.Error as error:
+            except ERRORS as error:
                 raise named(error, self._path) from error
         try:
             return in_one_state(connection, self._path, work)
@@ -99,7 +109,7 @@ def in_one_state(
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-    except sqlite3.Error as error:
+    except ERRORS as error:
         raise named(error, path) from error
 
 
@@ -112,7 +122,7 @@ def read_once(path: Path, work: Callable[[sqlite3.Connection], T]) -> T:
     try:
         with closing(connect(path, read_only=True)) as connection:
             return in_one_state(connection, path, work)
-    except sqlite3.Error as error:
+    except ERRORS as error:
         raise named(error, path) from error
 
 

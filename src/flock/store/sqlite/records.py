@@ -11,9 +11,10 @@ from zlib import crc32
 from flock.core.artifacts import Artifact
 from flock.core.delivery import Delivery, Run
 from flock.core.visibility import PUBLIC
-from flock.errors import StoreCorrupt
+from flock.errors import FlockError, StoreCorrupt
 from flock.store.protocol import DeadLetter
 from flock.store.rows import Row, artifact_of, row_of, visibility_text
+from flock.store.sqlite.failures import DAMAGE
 from flock.store.sqlite.statements import Values
 
 ARTIFACT: Final = (
@@ -68,6 +69,17 @@ def artifact_row(stored: Stored) -> Row:
     Raises:
         StoreCorrupt: Its content is not what was written.
     """
+    try:
+        return _row(stored)
+    except DAMAGE as error:
+        msg = (
+            f"the artifact at position {stored[0]!r} is damaged ({error!r}); restore the board "
+            "from a copy"
+        )
+        raise StoreCorrupt(msg) from error
+
+
+def _row(stored: Stored) -> Row:
     identity, payload, parents = stored[1], stored[4], stored[12]
     if crc32(payload, crc32(identity)) != stored[5]:
         msg = (
@@ -98,7 +110,14 @@ def artifact_from(stored: Stored) -> Artifact:
         StoreCorrupt: Its content is not what was written.
         TypeRegistryError: Its type is not known to this process.
     """
-    return artifact_of(artifact_row(stored), stored[0])
+    row = artifact_row(stored)
+    try:
+        return artifact_of(row, stored[0])
+    except FlockError:
+        raise
+    except DAMAGE as error:
+        msg = f"artifact {row[0]:032x} is damaged ({error!r}); restore the board from a copy"
+        raise StoreCorrupt(msg) from error
 
 
 def keys_of(ids: bytes) -> tuple[int, ...]:

@@ -31,7 +31,7 @@ from flock.store.protocol import (
     locked_by,
 )
 from flock.store.sqlite import accounts, schema
-from flock.store.sqlite.failures import named
+from flock.store.sqlite.failures import ERRORS, named, undamaged
 from flock.store.sqlite.openwork import read_dead_letters, read_open_work
 from flock.store.sqlite.ownership import Ownership
 from flock.store.sqlite.queries import EVERYTHING, condition, query
@@ -178,8 +178,16 @@ class SQLiteBlackboardStore:
 
     def _ready(self, holder: str) -> sqlite3.Connection:
         try:
+            names = self.path.stat().st_nlink if self.path.is_file() else 1
+            if names > 1:
+                msg = (
+                    f"the board {str(self.path)!r} has {names} names (hard links), and SQLite "
+                    "keeps its journal beside one of them: opened under another name it would be "
+                    "damaged; give it one name, or copy it"
+                )
+                raise StoreError(msg)
             connection = connect(self.path, read_only=False)
-        except sqlite3.Error as error:
+        except ERRORS as error:
             raise named(error, self.path) from error
         try:
             if schema.version_of(connection, self.path) == 0:
@@ -196,7 +204,7 @@ class SQLiteBlackboardStore:
             self._counters.open_runs = {int.from_bytes(row[0]) for row in open_runs}
         except BaseException as error:
             connection.close()
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, ERRORS):
                 raise named(error, self.path) from error
             raise
         return connection
@@ -208,18 +216,19 @@ class SQLiteBlackboardStore:
         writer, reader = self._writer, self._reader
         self._writer = self._reader = self._loop = None
         try:
+            # The last connection to be closed moves the journal into the file: one that may write.
             if reader is not None:
                 reader.close()
-        finally:
             if writer is not None:
                 await writer.close()
+        finally:
             self._ownership.release()
 
     def _abandon(self) -> None:
-        if self._writer is not None:
-            self._writer.abandon()
         if self._reader is not None:
             self._reader.close()
+        if self._writer is not None:
+            self._writer.abandon()
         self._writer = self._reader = self._loop = None
         self._ownership.release()
 
@@ -415,6 +424,7 @@ class SQLiteBlackboardStore:
         if identity is None:
             return []
 
+        @undamaged("a record of what was consumed")
         def read(connection: sqlite3.Connection) -> builtins.list[ConsumptionRecord]:
             return [
                 ConsumptionRecord(UUID(bytes=identity), agent, run.hex(), workflow, as_datetime(at))
@@ -524,6 +534,7 @@ class _Watch:
         self.end()
 
 
+@undamaged("what the board is summed up by")
 def _summary(
     connection: sqlite3.Connection, where: str, values: tuple[object, ...]
 ) -> ArtifactSummary:

@@ -324,11 +324,12 @@ class Transaction:
             _CLOSED.run(connection, self._closed)
         ended = [key for key in self._ended if key in self._counters.open_runs]
         if ended:
-            ids: list[Values] = [(id_of(key),) for key in ended]
-            _ENDED_RUNS.run(connection, ids)
-            if self._has_steps(connection):
-                buried = {values[1] for values in self._letters}
-                _ENDED_STEPS.run(connection, [each for each in ids if each[0] not in buried])
+            _ENDED_RUNS.run(connection, [(id_of(key),) for key in ended])
+        if self._ended and self._has_steps(connection):
+            # also of a run whose record is missing: it may have been noted while there was no room
+            buried = {values[1] for values in self._letters}
+            ids: list[Values] = [(id_of(key),) for key in self._ended]
+            _ENDED_STEPS.run(connection, [each for each in ids if each[0] not in buried])
 
     def _insert(self, connection: sqlite3.Connection) -> None:
         if self._redriven and _REDRIVEN.run(connection, self._redriven) < len(self._redriven):

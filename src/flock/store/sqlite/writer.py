@@ -15,7 +15,7 @@ from flock.core.artifacts import set_seq
 from flock.core.delivery import Delivery, Run
 from flock.errors import StoreError
 from flock.store.protocol import Commit
-from flock.store.sqlite.failures import named
+from flock.store.sqlite.failures import ERRORS, named
 from flock.store.sqlite.records import Progress
 from flock.store.sqlite.transaction import Arrival, Conflict, Counters, Noted, Transaction
 
@@ -193,7 +193,7 @@ class Writer:
             self._undo()
             if isinstance(error, StoreError):
                 raise
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, ERRORS):
                 raise named(error, self._path) from error
             msg = f"a commit could not be written to {str(self._path)!r}: {error!r}"
             raise StoreError(msg) from error
@@ -203,7 +203,7 @@ class Writer:
     def _called(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
             return work(self._connection)
-        except sqlite3.Error as error:
+        except ERRORS as error:
             raise named(error, self._path) from error
         finally:
             self._undo()
