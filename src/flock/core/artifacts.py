@@ -346,7 +346,7 @@ def checked_tags(tags: Iterable[str]) -> frozenset[str]:
     """Return tags that a user gave; a text is one tag.
 
     Raises:
-        PublishError: They are no words.
+        PublishError: They are no words, or hold what no store can keep.
     """
     try:
         found = frozenset([tags] if isinstance(tags, str) else tags)
@@ -355,16 +355,34 @@ def checked_tags(tags: Iterable[str]) -> frozenset[str]:
     if not all(isinstance(tag, str) for tag in found):
         msg = f"tags are words, not {tags!r}"
         raise PublishError(msg)
+    for tag in found:
+        require_text(tag, "a tag")
     return found
+
+
+def require_text(text: str, what: str) -> None:
+    """Refuse a text that UTF-8 cannot carry.
+
+    Raises:
+        PublishError: It holds half a character.
+    """
+    if text.isascii():
+        return
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        msg = f"{what} may not hold a lone surrogate, as {text!r} does; decode it with 'replace'"
+        raise PublishError(msg) from error
 
 
 def checked_identifier(value: object) -> str:
     """Return a correlation id that a user gave as text.
 
     Raises:
-        PublishError: It is empty.
+        PublishError: It is empty, or holds what no store can keep.
     """
     text = str(value)
+    require_text(text, "a correlation_id")
     if not text:
         msg = "a correlation_id must not be empty; leave it out to start a workflow of its own"
         raise PublishError(msg)

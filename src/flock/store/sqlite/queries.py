@@ -102,7 +102,7 @@ def conditions(
         end: The latest, inclusive.
     """
     found = [
-        Condition("seq IN (SELECT seq FROM artifact_tags WHERE tag = ?)", (tag,))
+        Condition("seq IN (SELECT seq FROM artifact_tags WHERE tag = ?)", (sought(tag),))
         for tag in sorted(tags or ())
     ]
     for sql, value in (
@@ -111,10 +111,11 @@ def conditions(
         ("created <= ?", end),
     ):
         if value is not None:
-            found.append(Condition(sql, (value,)))
+            found.append(Condition(sql, (sought(value) if isinstance(value, str) else value,)))
     for column, chosen in (("type", types), ("produced_by", producers)):
         if chosen is not None:
-            found.append(Condition(f"{column} IN ({_places(chosen)})", tuple(sorted(chosen))))
+            values = tuple(map(sought, sorted(chosen)))
+            found.append(Condition(f"{column} IN ({_places(chosen)})", values))
     is_narrow = bool(found)
     if kinds is not None:
         found.append(_of_kinds(kinds))
@@ -123,6 +124,15 @@ def conditions(
         found.append(EVERYTHING)
     values = (value for each in found for value in each.values)
     return Condition(" AND ".join(each.sql for each in found), tuple(values))
+
+
+def sought(text: str) -> str | None:
+    """Return a text to look for; None, which nothing equals, if SQLite cannot hold it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return None
+    return text
 
 
 def _of_kinds(kinds: Collection[str]) -> Condition:
