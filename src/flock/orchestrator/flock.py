@@ -10,7 +10,7 @@ from uuid import UUID
 
 from flock.clock import Clock, SystemClock
 from flock.core.agent import Agent
-from flock.core.artifacts import EXTERNAL, Artifact, Publishable
+from flock.core.artifacts import EXTERNAL, Artifact, Publishable, is_text
 from flock.core.builder import AgentBuilder, settle
 from flock.core.context import ContextProvider
 from flock.core.lifecycle import Engine
@@ -146,6 +146,9 @@ class Flock:
         """
         if not isinstance(name, str) or not name.strip():
             msg = f"an agent's name is a text, not {name!r}"
+            raise DeclarationError(msg)
+        if not is_text(name):
+            msg = f"an agent's name may not hold a lone surrogate, as {name!r} does"
             raise DeclarationError(msg)
         if name == EXTERNAL:
             msg = f"no agent may be called {name!r}: that is who publishes from outside"

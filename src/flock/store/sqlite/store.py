@@ -396,7 +396,7 @@ class SQLiteBlackboardStore:
         """Return the newest artifacts, newest first, of those with `seq < before`."""
         wanted = condition(where)
         if before is not None:
-            wanted = wanted.also("seq < ?", before)
+            wanted = wanted.before(before)
 
         def read(connection: sqlite3.Connection) -> builtins.list[Artifact]:
             page = wanted.page(ARTIFACT, newest_first=True)

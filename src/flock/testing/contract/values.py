@@ -60,7 +60,7 @@ class Everything(BaseModel):
     fixed: frozenset[int] = frozenset({3, 1})
     pair: tuple[int, str] = (1, "x")
     by_day: dict[date, Decimal] = {date(2024, 1, 1): Decimal("0.00")}
-    inner: Inner = Inner(firstName="ü", deeper=[Inner()])
+    inner: Inner = Inner(firstName="ü", deeper=[Inner(firstName="b")])
     either: int | str = "1"
     literal: Literal["x"] | None = None
     text: str = ""
