@@ -87,6 +87,7 @@ class Lifetimes(Foundation):
         await store.commit(Commit([artifact(A(n=4))], idempotency_key="key"))
         waiting.arrived, waiting.number = T0 + 2, 7
         store.note(waiting)
+        await store.commit(Commit())  # in order with what is noted
         before, spent = await Seen.of(store), await store.spent()
         for _ in range(2):
             store = await lifetime.reopened()
