@@ -123,7 +123,7 @@ class InMemoryBlackboardStore:
             open_deliveries[delivery] = None
         run = commit.run
         if run is not None:
-            for key in run.parent_keys:
+            for key in dict.fromkeys(run.parent_keys):
                 self._consumed.append((key, run.agent, run.key, run.correlation_id, commit.at))
         if commit.buried or commit.redriven or commit.charges or commit.idempotency_key:
             self._keep_books(commit)

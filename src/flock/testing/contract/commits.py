@@ -180,6 +180,15 @@ class Commits(Foundation):
             (record,) = await store.consumptions(delivery.artifact.id)
             assert record.run_id == run.id
 
+    async def test_an_input_that_a_hook_chose_twice_is_consumed_once(
+        self, store: BlackboardStore
+    ) -> None:
+        (delivery,) = await published(store, artifact(A()))
+        run = run_over(delivery)
+        run.use([delivery.artifact, delivery.artifact])
+        await store.commit(Commit(closed=[delivery], run=run, at=T0))
+        assert len(await store.consumptions(delivery.artifact.id)) == 1
+
     async def test_consumptions_come_in_the_order_the_runs_committed(
         self, store: BlackboardStore
     ) -> None:
