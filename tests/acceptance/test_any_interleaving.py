@@ -219,7 +219,6 @@ class AnyInterleaving(RuleBasedStateMachine):
             self.do(self.board.shutdown(grace=0.0))
             self.runner.close()
             self.folder.cleanup()
-        self.folder.cleanup()
 
 
 TestAnyInterleaving = AnyInterleaving.TestCase

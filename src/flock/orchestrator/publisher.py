@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -66,6 +67,8 @@ class Publisher:
         self._orchestrator = orchestrator
         self.matcher = matcher
         self._embeddings = embeddings
+        self._under_way = 0
+        self._settled: asyncio.Future[None] | None = None
 
     # --- object -> artifact --------------------------------------------------------------
 
@@ -201,29 +204,45 @@ class Publisher:
                 stored.
             StoreError: The store could not do it; nothing was stored.
         """
-        starting = artifacts
-        if self._components.watches_publishing:
-            starting = await self._accept(artifacts)
-        opened: list[Delivery] = []
-        if deliver:
-            matcher = self.matcher
-            if matcher.semantic:
-                await self._weigh(matcher, starting, opened, without)
-            else:
-                for artifact in starting:
-                    matcher.match(artifact, opened, without)
-        commit = Commit(artifacts, opened, closed, run, self._now(), buried)
-        commit.maker = run or maker
-        commit.idempotency_key = idempotency_key
-        if maker is not None and maker.deliveries:
-            commit.progress = (maker,)
-        if self._keeps_progress:
-            self._note_arrivals(commit)
+        self._under_way += 1
         try:
-            await self._store.commit(commit)
+            starting = artifacts
+            if self._components.watches_publishing:
+                starting = await self._accept(artifacts)
+            opened: list[Delivery] = []
+            if deliver:
+                matcher = self.matcher
+                if matcher.semantic:
+                    await self._weigh(matcher, starting, opened, without)
+                else:
+                    for artifact in starting:
+                        matcher.match(artifact, opened, without)
+            commit = Commit(artifacts, opened, closed, run, self._now(), buried)
+            commit.maker = run or maker
+            commit.idempotency_key = idempotency_key
+            if maker is not None and maker.deliveries:
+                commit.progress = (maker,)
+            if self._keeps_progress:
+                self._note_arrivals(commit)
+            try:
+                await self._store.commit(commit)
+            finally:
+                if commit.is_done:
+                    self._follow_up(commit, on_stored)
         finally:
-            if commit.is_done:
-                self._follow_up(commit, on_stored)
+            self._under_way -= 1
+            if self._settled is not None and not self._under_way:
+                settled, self._settled = self._settled, None
+                if not settled.done():
+                    settled.set_result(None)
+
+    def under_way(self) -> list[asyncio.Future[None]]:
+        """Return what is done when no commit is under way; nothing if none is now."""
+        if not self._under_way:
+            return []
+        if self._settled is None:
+            self._settled = asyncio.get_running_loop().create_future()
+        return [self._settled]
 
     def _note_arrivals(self, commit: Commit) -> None:
         """Have what comes to its gate at once come there when it is committed."""
