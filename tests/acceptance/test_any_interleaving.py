@@ -7,6 +7,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Coroutine
 from datetime import timedelta
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import hypothesis.strategies as st
@@ -61,11 +62,15 @@ class AnyInterleaving(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.clock = ManualClock()
-        self.board = Flock(clock=self.clock, max_concurrency=4)
+        self.folder = TemporaryDirectory()
+        self.board = Flock(store=self.store(), clock=self.clock, max_concurrency=4)
         self.jobs: dict[int, str] = {}
         self.cancelled: set[int] = set()
         self.calls: Counter[tuple[str, int]] = Counter()
         self.run_ids: dict[tuple[str, int], set[str]] = defaultdict(set)
+
+    def store(self) -> str:
+        return "memory:"
 
     def do(self, work: Coroutine[Any, Any, R]) -> R:
         async def limited() -> R:
@@ -213,7 +218,21 @@ class AnyInterleaving(RuleBasedStateMachine):
         finally:
             self.do(self.board.shutdown(grace=0.0))
             self.runner.close()
+            self.folder.cleanup()
 
 
 TestAnyInterleaving = AnyInterleaving.TestCase
 TestAnyInterleaving.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+
+
+class AnyInterleavingOnSQLite(AnyInterleaving):
+    """The same on a board in a file, whose commits take their time."""
+
+    def store(self) -> str:
+        return f"sqlite:///{self.folder.name}/board.db"
+
+
+TestAnyInterleavingOnSQLite = AnyInterleavingOnSQLite.TestCase
+TestAnyInterleavingOnSQLite.settings = settings(
+    max_examples=12, stateful_step_count=25, deadline=None
+)

@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter, defaultdict, deque
 from collections.abc import Coroutine
 from datetime import timedelta
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import hypothesis.strategies as st
@@ -68,7 +69,8 @@ class TheWholeWay(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.clock = ManualClock()
-        self.board = Flock(clock=self.clock)
+        self.folder = TemporaryDirectory()
+        self.board = Flock(store=self.store(), clock=self.clock)
         self.n = 0
         self.broken: set[int] = set()
         self.stuck: dict[int, asyncio.Event] = {}
@@ -85,6 +87,9 @@ class TheWholeWay(RuleBasedStateMachine):
         self.finals: set[tuple[int, int]] = set()
         self.ledger: list[int] = []
         self.ledgers: list[list[int]] = []
+
+    def store(self) -> str:
+        return "memory:"
 
     def do(self, work: Coroutine[Any, Any, R]) -> R:
         async def limited() -> R:
@@ -314,7 +319,19 @@ class TheWholeWay(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.do(self.board.shutdown(grace=0.0))
         self.runner.close()
+        self.folder.cleanup()
 
 
 TestTheWholeWay = TheWholeWay.TestCase
 TestTheWholeWay.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+
+
+class TheWholeWayOnSQLite(TheWholeWay):
+    """The same on a board in a file, whose commits take their time."""
+
+    def store(self) -> str:
+        return f"sqlite:///{self.folder.name}/board.db"
+
+
+TestTheWholeWayOnSQLite = TheWholeWayOnSQLite.TestCase
+TestTheWholeWayOnSQLite.settings = settings(max_examples=12, stateful_step_count=25, deadline=None)

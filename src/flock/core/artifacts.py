@@ -118,7 +118,7 @@ class Artifact(_Fields):
             data,
             EXTERNAL,
             f"{key:032x}" if correlation_id is None else checked_identifier(correlation_id),
-            partition_key,
+            checked_partition(partition_key),
             checked_tags(tags) if tags else NO_TAGS,
             checked_visibility(visibility),
             now,
@@ -210,7 +210,7 @@ class Artifact(_Fields):
             data,
             self.produced_by,
             self.correlation_id if correlation_id is None else checked_identifier(correlation_id),
-            self.partition_key if partition_key is None else partition_key,
+            self.partition_key if partition_key is None else checked_partition(partition_key),
             self.tags if tags is None else checked_tags(tags),
             self.visibility if visibility is None else checked_visibility(visibility),
             self.created,
@@ -347,7 +347,7 @@ def checked_tags(tags: Iterable[str]) -> frozenset[str]:
     """Return tags that a user gave; a text is one tag.
 
     Raises:
-        PublishError: They are no words.
+        PublishError: They are no words, or hold what no store can keep.
     """
     try:
         found = frozenset([tags] if isinstance(tags, str) else tags)
@@ -356,16 +356,55 @@ def checked_tags(tags: Iterable[str]) -> frozenset[str]:
     if not all(isinstance(tag, str) for tag in found):
         msg = f"tags are words, not {tags!r}"
         raise PublishError(msg)
+    for tag in found:
+        require_text(tag, "a tag")
     return found
+
+
+def is_text(text: str) -> bool:
+    """Return whether UTF-8 can carry a text: lone surrogates it cannot."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def require_text(text: str, what: str) -> None:
+    """Refuse a text that no store can keep.
+
+    Raises:
+        PublishError: It holds half a character.
+    """
+    if not is_text(text):
+        msg = f"{what} may not hold a lone surrogate, as {text!r} does; leave it out"
+        raise PublishError(msg)
+
+
+def checked_partition(key: str | None) -> str | None:
+    """Return a partition key that a user gave.
+
+    Raises:
+        PublishError: It is no text, or holds what no store can keep.
+    """
+    if key is not None:
+        if not isinstance(key, str):
+            msg = f"a partition_key is a text, not {key!r}"
+            raise PublishError(msg)
+        require_text(key, "a partition_key")
+    return key
 
 
 def checked_identifier(value: object) -> str:
     """Return a correlation id that a user gave as text.
 
     Raises:
-        PublishError: It is empty.
+        PublishError: It is empty, or holds what no store can keep.
     """
     text = str(value)
+    require_text(text, "a correlation_id")
     if not text:
         msg = "a correlation_id must not be empty; leave it out to start a workflow of its own"
         raise PublishError(msg)

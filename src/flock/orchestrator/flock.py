@@ -10,7 +10,7 @@ from uuid import UUID
 
 from flock.clock import Clock, SystemClock
 from flock.core.agent import Agent
-from flock.core.artifacts import EXTERNAL, Artifact, Publishable
+from flock.core.artifacts import EXTERNAL, Artifact, Publishable, is_text
 from flock.core.builder import AgentBuilder, settle
 from flock.core.context import ContextProvider
 from flock.core.lifecycle import Engine
@@ -146,6 +146,9 @@ class Flock:
         """
         if not isinstance(name, str) or not name.strip():
             msg = f"an agent's name is a text, not {name!r}"
+            raise DeclarationError(msg)
+        if not is_text(name):
+            msg = f"an agent's name may not hold a lone surrogate, as {name!r} does"
             raise DeclarationError(msg)
         if name == EXTERNAL:
             msg = f"no agent may be called {name!r}: that is who publishes from outside"
@@ -347,7 +350,7 @@ class Flock:
                 raise
             return known
         finally:
-            self._idle.reserved -= 1
+            self._idle.unreserve()
         return stored[0]
 
     async def publish_many(
@@ -372,8 +375,20 @@ class Flock:
             self._publisher.draft(obj, correlation_id, partition_key, tags, visibility, depth)
             for obj in objs
         ]
+        self._idle.reserved += 1
+        try:
+            return await self._publish_many(objs, drafts, schedule_immediately)
+        finally:
+            self._idle.unreserve()
+
+    async def _publish_many(
+        self,
+        objs: list[Publishable],
+        drafts: list[Artifact],
+        deliver: bool,  # noqa: FBT001
+    ) -> list[Artifact]:
         if not any(isinstance(obj, Artifact) for obj in objs):
-            await self._publisher.commit(drafts, deliver=schedule_immediately)
+            await self._publisher.commit(drafts, deliver=deliver)
             return drafts
         known: dict[int, Artifact] = {}
         for draft in drafts:
@@ -382,7 +397,7 @@ class Flock:
                 known[draft.key] = found
         new = list({d.key: d for d in drafts if d.key not in known}.values())
         keys = [d.key for d in new]
-        await self._publisher.commit(new, deliver=schedule_immediately)
+        await self._publisher.commit(new, deliver=deliver)
         known.update(zip(keys, new, strict=True))
         return [known[draft.key] for draft in drafts]
 

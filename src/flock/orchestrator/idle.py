@@ -63,6 +63,7 @@ class Idle:
         "_errors",
         "_publishers",
         "_since",
+        "_unreserved",
         "ahead",
         "dead_letters",
         "failed",
@@ -85,6 +86,7 @@ class Idle:
     def clear(self, now: float) -> None:
         """Begin anew, with nothing open."""
         self._publishers: deque[asyncio.Future[None]] = deque()
+        self._unreserved: asyncio.Future[None] | None = None
         self.total = 0
         self.ahead = 0
         self.reserved = 0
@@ -169,6 +171,23 @@ class Idle:
     def pressure(self) -> int:
         """How much work is open or being committed, besides what only waits to fall due."""
         return self.total - self.ahead + self.reserved
+
+    def unreserve(self) -> None:
+        """Count that a publish has committed, or was refused."""
+        if self.reserved:  # not one of a board that was closed since
+            self.reserved -= 1
+        if self._unreserved is not None and not self.reserved:
+            done, self._unreserved = self._unreserved, None
+            if not done.done():
+                done.set_result(None)
+
+    def under_way(self) -> list[asyncio.Future[None]]:
+        """Return what is done when no publish is under way; nothing if none is now."""
+        if not self.reserved:
+            return []
+        if self._unreserved is None or self._unreserved.done():
+            self._unreserved = asyncio.get_running_loop().create_future()
+        return [self._unreserved]
 
     async def wait_for_room(self, limit: int) -> None:
         """Wait until the pressure is below a limit, behind those who came before."""

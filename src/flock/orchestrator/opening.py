@@ -128,9 +128,13 @@ class Opening:
                 steps.push_async_callback(parts.run_hooks, "on_shutdown")
                 steps.push_async_callback(parts.scheduler.stop)
                 steps.callback(self._give_up_idle)
-                await parts.scheduler.drain(grace, parts.lifecycle.spawned)
+                await parts.scheduler.drain(grace, self._others)
         finally:
             done.set_result(None)
+
+    def _others(self) -> list[asyncio.Future[None]]:
+        """Return what goes on beside the runs and may start some."""
+        return [*self._parts.lifecycle.spawned(), *self._parts.idle.under_way()]
 
     def _push_closing(self, steps: AsyncExitStack) -> None:
         """Say what has to be done when the board closes, or could not be opened."""

@@ -13,9 +13,11 @@ from flock.core.artifacts import (
     NO_TAGS,
     Artifact,
     checked_identifier,
+    checked_partition,
     checked_tags,
     checked_visibility,
     new_key,
+    require_text,
     seal,
 )
 from flock.core.failure import failure_of
@@ -110,7 +112,7 @@ class Publisher:
             data,
             EXTERNAL,
             correlation_id or f"{key:032x}",
-            partition_key,
+            checked_partition(partition_key),
             checked_tags(tags) if tags else NO_TAGS,
             PUBLIC if visibility is None else checked_visibility(visibility),
             now,
@@ -159,6 +161,7 @@ class Publisher:
         if not isinstance(idempotency_key, str) or not idempotency_key:
             msg = f"an idempotency_key is a text, not {idempotency_key!r}"
             raise PublishError(msg)
+        require_text(idempotency_key, "an idempotency_key")
         known = await self._store.published_as(idempotency_key)
         if known is None:
             return None

@@ -97,7 +97,9 @@ class Scheduler:
         """Say up to which position on the board an earlier process may have begun runs."""
         self._attempts.opened_at = position
 
-    async def drain(self, grace: float, others: Callable[[], Sequence[asyncio.Task[None]]]) -> None:
+    async def drain(
+        self, grace: float, others: Callable[[], Sequence[asyncio.Future[None]]]
+    ) -> None:
         """Let queued and running work end, for at most `grace` seconds of real time.
 
         Args:
@@ -111,7 +113,7 @@ class Scheduler:
             if self._is_looking:
                 await asyncio.sleep(0)
                 continue
-            tasks = [*self._tasks(), *others()]
+            tasks: list[asyncio.Future[None]] = [*self._tasks(), *others()]
             if not tasks:
                 return
             await asyncio.wait(tasks, timeout=left)

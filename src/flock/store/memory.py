@@ -29,11 +29,12 @@ from flock.store.protocol import (
     DeadLetter,
     OpenWork,
     locked_by,
+    require_count,
 )
 from flock.store.rows import Row, artifact_of, row_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from flock.core.delivery import Run
@@ -107,25 +108,22 @@ class InMemoryBlackboardStore:
         """Make all of it true at once and number the artifacts.
 
         Raises:
-            StoreError: An artifact is on the board already.
+            StoreError: It contradicts the board: an artifact is on it already, what a run used
+                is not open any more, a key is taken, a dead letter is gone.
         """
-        if commit.redriven is not None and commit.redriven not in self._dead:
-            msg = f"there is no dead letter {commit.redriven}; somebody may have redriven it"
-            raise StoreError(msg)
-        if commit.idempotency_key and commit.idempotency_key in self._seq_by_idempotency_key:
-            msg = f"something was published under the key {commit.idempotency_key!r} already"
-            raise StoreError(msg)
+        run, open_deliveries = commit.run, self._open
+        if run is not None or commit.redriven is not None or commit.idempotency_key is not None:
+            self._check(commit, run)
         self._add(commit.artifacts)
-        open_deliveries = self._open
         for delivery in commit.closed:
             delivery.is_open = False
             open_deliveries.pop(delivery, None)
         for delivery in commit.opened:
             delivery.is_open = True
             open_deliveries[delivery] = None
-        run = commit.run
         if run is not None:
-            for key in run.parent_keys:
+            keys = run.parent_keys
+            for key in keys if len(keys) < 2 else dict.fromkeys(keys):
                 self._consumed.append((key, run.agent, run.key, run.correlation_id, commit.at))
         if commit.buried or commit.redriven or commit.charges or commit.idempotency_key:
             self._keep_books(commit)
@@ -134,6 +132,19 @@ class InMemoryBlackboardStore:
             for watcher in list(self._watchers):
                 watcher.tell()
             self._is_watched = bool(self._watchers)
+
+    def _check(self, commit: Commit, run: Run | None) -> None:
+        """Refuse what contradicts what is open, dead or published under a key."""
+        for delivery in () if run is None else run.deliveries:
+            if delivery not in self._open:
+                msg = f"{delivery!r} was closed already, by another run or a cancel"
+                raise StoreError(msg)
+        if commit.redriven is not None and commit.redriven not in self._dead:
+            msg = f"there is no dead letter {commit.redriven}; somebody may have redriven it"
+            raise StoreError(msg)
+        if commit.idempotency_key in self._seq_by_idempotency_key:
+            msg = f"something was published under the key {commit.idempotency_key!r} already"
+            raise StoreError(msg)
 
     def _keep_books(self, commit: Commit) -> None:
         if commit.buried is not None:
@@ -148,7 +159,8 @@ class InMemoryBlackboardStore:
     def note(self, what: Run | Delivery) -> None:
         """Keep how many artifacts came to a join; runs and deliveries are their own records."""
         if isinstance(what, Delivery) and what.number:
-            self._arrivals[what.agent, what.index] = what.number
+            join = (what.agent, what.index)
+            self._arrivals[join] = max(what.number, self._arrivals.get(join, 0))
 
     def _add(self, artifacts: Sequence[Artifact]) -> None:
         known = self._seq_by_key
@@ -305,14 +317,29 @@ class InMemoryBlackboardStore:
         """
         require_aware(moment, "delete_before")
         limit = moment.timestamp()
-        needed = {delivery.artifact.key for delivery in self._open}
-        for letter in self._dead.values():
-            needed.update(artifact.key for artifact in letter.artifacts)
-        doomed = {
-            key: seq
-            for key, seq in self._seq_by_key.items()
-            if key not in needed and self._row(seq)[9] < limit
-        }
+        everything = self._seq_by_key.items()
+        return self._delete({key: seq for key, seq in everything if self._row(seq)[9] < limit})
+
+    async def keep_newest(self, count: int) -> int:
+        """Delete all but the newest artifacts of each workflow, but nothing that open work needs.
+
+        Raises:
+            ValueError: `count` is no number from 0.
+        """
+        require_count(count)
+        seen: Counter[str] = Counter()
+        surplus: dict[int, int] = {}
+        for key, seq in reversed(self._seq_by_key.items()):
+            workflow = self._row(seq)[5]
+            seen[workflow] += 1
+            if seen[workflow] > count:
+                surplus[key] = seq
+        return self._delete(surplus)
+
+    def _delete(self, unwanted: Mapping[int, int]) -> int:
+        """Delete artifacts, by key and position, unless they are needed."""
+        needed = self._needed()
+        doomed = {key: seq for key, seq in unwanted.items() if key not in needed}
         if not doomed:
             return 0
         for key in doomed:
@@ -333,6 +360,15 @@ class InMemoryBlackboardStore:
         self._consumed_by_key.clear()
         self._indexed = 0
         return len(doomed)
+
+    def _needed(self) -> set[int]:
+        """Return the keys of what open work and dead letters need."""
+        needed = {delivery.artifact.key for delivery in self._open}
+        runs = {delivery.run for delivery in self._open if delivery.run is not None}
+        needed.update(artifact.key for run in runs for artifact in run.artifacts)
+        for letter in self._dead.values():
+            needed.update(a.key for a in (*letter.artifacts, *letter.delivered))
+        return needed
 
     def watch(self, where: FilterConfig | None = None) -> AsyncIterator[Artifact]:
         """Yield artifacts as they are committed, from the call on, until the store closes."""

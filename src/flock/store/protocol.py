@@ -222,11 +222,25 @@ def locked_by(store: object, holder: str) -> str:
     )
 
 
+def require_count(count: object) -> None:
+    """Refuse what `keep_newest` cannot keep.
+
+    Raises:
+        ValueError: It is no number from 0.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        msg = f"keep_newest takes how many artifacts of each workflow to keep, not {count!r}"
+        raise ValueError(msg)
+
+
 class BlackboardStore(Protocol):
     """Keeps artifacts, deliveries and dead letters.
 
     Order is board order. Nothing that a store returns changes later, and changing it
-    changes nothing on the board.
+    changes nothing on the board. Texts are what UTF-8 can carry: what holds a lone surrogate is
+    published by nobody, and is found under nothing.
+
+    `flock.testing.StoreContract` is what all of this means, as tests.
     """
 
     @property
@@ -359,6 +373,20 @@ class BlackboardStore(Protocol):
 
         Raises:
             ValueError: The time is naive.
+        """
+        ...
+
+    async def keep_newest(self, count: int) -> int:
+        """Delete all but the newest artifacts of each workflow, but nothing that open work needs.
+
+        Args:
+            count: How many of each workflow to keep.
+
+        Returns:
+            How many were deleted.
+
+        Raises:
+            ValueError: `count` is no number from 0.
         """
         ...
 

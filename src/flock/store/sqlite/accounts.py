@@ -9,13 +9,13 @@ from uuid import UUID
 
 from flock.core.usage import Spent, Usage
 from flock.store.sqlite.failures import undamaged
-from flock.store.sqlite.queries import query
+from flock.store.sqlite.queries import query, sought
 
 
 @undamaged("what was spent")
 def spent(connection: sqlite3.Connection, workflow: str | None, agent: str | None) -> Spent:
     """Return what was spent in a workflow, by an agent, or in all."""
-    return _spent(connection.execute(query("spent"), (workflow or "", agent or "")))
+    return _spent(connection.execute(query("spent"), (sought(workflow or ""), sought(agent or ""))))
 
 
 @undamaged("what was spent")

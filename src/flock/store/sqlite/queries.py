@@ -8,6 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import Final, cast
 
+from flock.core.artifacts import is_text
 from flock.core.filters import FilterConfig
 from flock.core.types import registry
 from flock.store.sqlite.records import ARTIFACT
@@ -38,14 +39,22 @@ class Condition:
     Attributes:
         sql: What comes after WHERE.
         values: Its parameters.
+        is_by_time: Whether nothing but a time narrows it much. SQLite would rather go through
+            all artifacts in order than sort what the index of times gives.
     """
 
     sql: str
     values: tuple[Value, ...]
+    is_by_time: bool = False
 
     def page(self, columns: str, *, newest_first: bool = False) -> str:
         """Return the statement for a page of artifacts; it also takes a limit and an offset."""
         order = "DESC" if newest_first else "ASC"
+        if self.is_by_time:
+            return (
+                f"SELECT {columns} FROM artifacts WHERE seq IN (SELECT seq FROM artifacts "
+                f"WHERE {self.sql} ORDER BY +seq {order} LIMIT ? OFFSET ?) ORDER BY seq {order}"
+            )
         return (
             f"SELECT {columns} FROM artifacts WHERE {self.sql} "
             f"ORDER BY seq {order} LIMIT ? OFFSET ?"
@@ -53,11 +62,16 @@ class Condition:
 
     def also(self, sql: str, *values: Value) -> Condition:
         """Return this condition with another one."""
-        return Condition(f"{self.sql} AND {sql}", (*self.values, *values))
+        return Condition(f"{self.sql} AND {sql}", (*self.values, *values), self.is_by_time)
+
+    def before(self, seq: int) -> Condition:
+        """Return this condition for positions before one."""
+        return self.also("+seq < ?" if self.is_by_time else "seq < ?", seq)
 
 
 EVERYTHING: Final = Condition("seq > 0", ())
 """All artifacts, by their position: a range of the table's own key."""
+_NOTHING: Final = Condition("seq < 0", ())
 
 
 def condition(where: FilterConfig | None) -> Condition:
@@ -101,8 +115,10 @@ def conditions(
         start: The earliest time of publishing, in seconds since the epoch, inclusive.
         end: The latest, inclusive.
     """
+    if any(chosen is not None and not chosen for chosen in (types, producers, kinds)):
+        return _NOTHING
     found = [
-        Condition("seq IN (SELECT seq FROM artifact_tags WHERE tag = ?)", (tag,))
+        Condition("seq IN (SELECT seq FROM artifact_tags WHERE tag = ?)", (sought(tag),))
         for tag in sorted(tags or ())
     ]
     for sql, value in (
@@ -111,18 +127,27 @@ def conditions(
         ("created <= ?", end),
     ):
         if value is not None:
-            found.append(Condition(sql, (value,)))
+            found.append(Condition(sql, (sought(value) if isinstance(value, str) else value,)))
     for column, chosen in (("type", types), ("produced_by", producers)):
         if chosen is not None:
-            found.append(Condition(f"{column} IN ({_places(chosen)})", tuple(sorted(chosen))))
+            values = tuple(map(sought, sorted(chosen)))
+            found.append(Condition(f"{column} IN ({_places(chosen)})", values))
     is_narrow = bool(found)
     if kinds is not None:
         found.append(_of_kinds(kinds))
         is_narrow = is_narrow or "public" not in kinds
     if not is_narrow:
         found.append(EVERYTHING)
-    values = (value for each in found for value in each.values)
-    return Condition(" AND ".join(each.sql for each in found), tuple(values))
+    values = tuple(value for each in found for value in each.values)
+    is_by_time = (start is not None or end is not None) and (
+        workflow is None and not tags and types is None and producers is None
+    )
+    return Condition(" AND ".join(each.sql for each in found), values, is_by_time)
+
+
+def sought(text: str) -> str | None:
+    """Return a text to look for; None, which nothing equals, if SQLite cannot hold it."""
+    return text if is_text(text) else None
 
 
 def _of_kinds(kinds: Collection[str]) -> Condition:

@@ -76,7 +76,10 @@ CREATE TEMP TABLE doomed AS
 SELECT a.seq FROM artifacts AS a
 WHERE a.created < ?
     AND NOT EXISTS (SELECT 1 FROM deliveries AS d WHERE d.seq = a.seq)
-    AND NOT EXISTS (SELECT 1 FROM dead_letter_inputs AS l WHERE l.seq = a.seq);
+    AND NOT EXISTS (SELECT 1 FROM dead_letter_inputs AS l WHERE l.seq = a.seq)
+    AND a.seq NOT IN (
+        SELECT i.value FROM open_runs AS o, json_each(o.inputs) AS i WHERE i.type = 'integer'
+    );
 
 -- name: surplus
 -- All but the newest artifacts of each workflow, that neither open work nor dead letters need.
@@ -87,7 +90,10 @@ SELECT ranked.seq FROM (
 ) AS ranked
 WHERE ranked.place > ?
     AND NOT EXISTS (SELECT 1 FROM deliveries AS d WHERE d.seq = ranked.seq)
-    AND NOT EXISTS (SELECT 1 FROM dead_letter_inputs AS l WHERE l.seq = ranked.seq);
+    AND NOT EXISTS (SELECT 1 FROM dead_letter_inputs AS l WHERE l.seq = ranked.seq)
+    AND ranked.seq NOT IN (
+        SELECT i.value FROM open_runs AS o, json_each(o.inputs) AS i WHERE i.type = 'integer'
+    );
 
 -- name: delete_doomed
 DELETE FROM artifacts WHERE seq IN (SELECT seq FROM doomed);

@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from typing import Final, TypeVar
 
 from flock.store.sqlite.failures import ERRORS, named
-from flock.store.sqlite.schema import migrate
+from flock.store.sqlite.schema import migrate, require_current
 
 T = TypeVar("T")
 
@@ -117,10 +117,11 @@ def read_once(path: Path, work: Callable[[sqlite3.Connection], T]) -> T:
     """Read from a board that is not open here.
 
     Raises:
-        StoreError: There is none, or SQLite could not do it.
+        StoreError: There is none, its schema is another one, or SQLite could not do it.
     """
     try:
         with closing(connect(path, read_only=True)) as connection:
+            require_current(connection, path)
             return in_one_state(connection, path, work)
     except ERRORS as error:
         raise named(error, path) from error

@@ -63,4 +63,7 @@ def insert(table: str, *columns: str, after: str = "", **cast: str) -> Many:
 def delete(table: str, *columns: str) -> Many:
     """Return a deletion of the rows with these values in these columns."""
     row = f"({', '.join('?' * len(columns))})"
-    return Many(f"DELETE FROM {table} WHERE ({', '.join(columns)}) IN (VALUES ", row, ")")
+    key = ", ".join(columns)
+    # SQLite looks nothing up by several columns among rows that are a compound SELECT by
+    # themselves, as VALUES is: it would go through the whole table.
+    return Many(f"DELETE FROM {table} WHERE ({key}) IN (SELECT * FROM (VALUES ", row, "))")

@@ -29,12 +29,13 @@ from flock.store.protocol import (
     DeadLetter,
     OpenWork,
     locked_by,
+    require_count,
 )
 from flock.store.sqlite import accounts, schema
 from flock.store.sqlite.failures import ERRORS, named, undamaged
 from flock.store.sqlite.openwork import read_dead_letters, read_open_work
 from flock.store.sqlite.ownership import Ownership
-from flock.store.sqlite.queries import EVERYTHING, condition, query
+from flock.store.sqlite.queries import EVERYTHING, condition, query, sought
 from flock.store.sqlite.reader import Reader, connect, read_empty, read_once
 from flock.store.sqlite.records import ARTIFACT, artifact_from
 from flock.store.sqlite.transaction import Counters
@@ -273,12 +274,10 @@ class SQLiteBlackboardStore:
             count: How many of each workflow to keep.
 
         Raises:
-            ValueError: `count` is negative.
+            ValueError: `count` is no number from 0.
             StoreError: It could not be done.
         """
-        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-            msg = f"keep_newest takes how many artifacts of each workflow to keep, not {count!r}"
-            raise ValueError(msg)
+        require_count(count)
         return await self._delete(query("surplus"), count)
 
     async def _delete(self, choose: str, limit: float) -> int:
@@ -342,9 +341,9 @@ class SQLiteBlackboardStore:
 
     async def published_as(self, idempotency_key: str) -> Artifact | None:
         """Return what was published under a key, or None if nothing on the board was."""
-        return await self._one(query("published_as"), idempotency_key)
+        return await self._one(query("published_as"), sought(idempotency_key))
 
-    async def _one(self, sql: str, value: bytes | str) -> Artifact | None:
+    async def _one(self, sql: str, value: bytes | str | None) -> Artifact | None:
         def read(connection: sqlite3.Connection) -> Artifact | None:
             stored = connection.execute(sql, (value,)).fetchone()
             return None if stored is None else artifact_from(stored)
@@ -409,7 +408,7 @@ class SQLiteBlackboardStore:
         """Return the newest artifacts, newest first, of those with `seq < before`."""
         wanted = condition(where)
         if before is not None:
-            wanted = wanted.also("seq < ?", before)
+            wanted = wanted.before(before)
 
         def read(connection: sqlite3.Connection) -> builtins.list[Artifact]:
             page = wanted.page(ARTIFACT, newest_first=True)

@@ -196,7 +196,7 @@ class Writer:
             if isinstance(error, ERRORS):
                 raise named(error, self._path) from error
             msg = f"a commit could not be written to {str(self._path)!r}: {error!r}"
-            raise StoreError(msg) from error
+            raise Conflict(msg) from error  # by its own fault, not the file's
         transaction.settle()
         return transaction.places
 
