@@ -185,6 +185,50 @@ class ConsumptionRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What a run that succeeded used and made, as the board kept it.
+
+    Attributes:
+        number: Its place among the runs of the board, in the order they were committed.
+        run_id: Its id, the same for every attempt.
+        agent: Name of the agent.
+        correlation_id: Its workflow.
+        inputs: Ids of the inputs in the order the agent got them, also of those that were
+            deleted or never lay on the board; empty for `invoke`, whose input is not stored.
+        outputs: Ids of the outputs that are on the board, in board order.
+        made: How many outputs it put on the board, deleted ones included.
+        attempt: Which attempt succeeded, from 1.
+        seen: The newest `seq` on the board when that attempt began.
+        position: The newest `seq` on the board once its end was committed.
+        began: When that attempt began, in seconds since the Unix epoch.
+        committed: When its end was committed, in seconds since the Unix epoch.
+    """
+
+    number: int
+    run_id: str
+    agent: str
+    correlation_id: str
+    inputs: tuple[UUID, ...]
+    outputs: tuple[UUID, ...]
+    made: int
+    attempt: int
+    seen: int
+    position: int
+    began: float
+    committed: float
+
+    @property
+    def began_at(self) -> datetime:
+        """When its last attempt began, in UTC."""
+        return as_datetime(self.began)
+
+    @property
+    def committed_at(self) -> datetime:
+        """When its end was committed, in UTC."""
+        return as_datetime(self.committed)
+
+
+@dataclass(frozen=True, slots=True)
 class ArtifactSummary:
     """How many artifacts there are, and of what kinds.
 
@@ -334,6 +378,20 @@ class BlackboardStore(Protocol):
 
     async def consumptions(self, artifact_id: UUID | str) -> builtins.list[ConsumptionRecord]:
         """Return which runs used an artifact, in the order they committed."""
+        ...
+
+    async def runs(
+        self, correlation_id: str, *, limit: int = 100, after: int = 0
+    ) -> builtins.list[RunRecord]:
+        """Return the runs of a workflow that succeeded, in the order they were committed.
+
+        A run is forgotten once all that it used was deleted.
+
+        Args:
+            correlation_id: The workflow.
+            limit: How many at the most.
+            after: Only those whose `number` is larger.
+        """
         ...
 
     async def summary(self, where: FilterConfig | None = None) -> ArtifactSummary:

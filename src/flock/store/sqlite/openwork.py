@@ -77,13 +77,14 @@ def _dead_letter(
     connection: sqlite3.Connection, stored: tuple[Any, ...], artifacts: Artifacts
 ) -> DeadLetter:
     identity, run_id, agent, index, workflow, is_batch, attempt, emitted, used, inputs = stored[:10]
-    error_type, error_message, created = stored[10:]
+    error_type, error_message, created, seen, began = stored[10:]
     delivered = [artifacts.at(seq) for seq in json.loads(used)]
     chosen = delivered if inputs is None else inputs_from(inputs, artifacts.at)
     key = int.from_bytes(run_id)
     run = Run(key, agent, None, (), list(chosen), is_batch=bool(is_batch))
     run.correlation_id = workflow
     run.attempt, run.emitted = attempt, emitted
+    run.seen, run.began = seen, began
     _read_progress(connection, run)
     return DeadLetter(
         UUID(bytes=identity), run, error_type, error_message, created, index, tuple(delivered)

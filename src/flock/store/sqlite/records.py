@@ -156,6 +156,8 @@ def dead_letter_values(letter: DeadLetter) -> Values:
         letter.error_type,
         letter.error_message,
         letter.created,
+        run.seen,
+        run.began,
     )
 
 

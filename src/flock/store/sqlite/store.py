@@ -28,6 +28,7 @@ from flock.store.protocol import (
     ConsumptionRecord,
     DeadLetter,
     OpenWork,
+    RunRecord,
     locked_by,
 )
 from flock.store.sqlite import accounts, schema
@@ -35,6 +36,7 @@ from flock.store.sqlite.failures import named
 from flock.store.sqlite.openwork import read_dead_letters, read_open_work
 from flock.store.sqlite.ownership import Ownership
 from flock.store.sqlite.queries import EVERYTHING, condition, query
+from flock.store.sqlite.ran import read_runs
 from flock.store.sqlite.reader import Reader, connect, read_empty, read_once
 from flock.store.sqlite.records import ARTIFACT, artifact_from
 from flock.store.sqlite.transaction import Counters
@@ -421,6 +423,12 @@ class SQLiteBlackboardStore:
             ]
 
         return await self._read(read)
+
+    async def runs(
+        self, correlation_id: str, *, limit: int = 100, after: int = 0
+    ) -> builtins.list[RunRecord]:
+        """Return a page of the runs of a workflow that succeeded; see `BlackboardStore.runs`."""
+        return await self._read(lambda c: read_runs(c, correlation_id, limit, after))
 
     async def summary(self, where: FilterConfig | None = None) -> ArtifactSummary:
         """Return how many artifacts there are, and of what kinds."""

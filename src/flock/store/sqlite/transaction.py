@@ -62,7 +62,18 @@ _ARRIVALS: Final = insert(
     after="ON CONFLICT DO UPDATE SET number = max(number, excluded.number)",
 )
 _RUNS: Final = insert(
-    "runs", "number", "id", "agent", "correlation_id", "committed", "attempt", "seen"
+    "runs",
+    "number",
+    "id",
+    "agent",
+    "correlation_id",
+    "committed",
+    "attempt",
+    "seen",
+    "began",
+    "position",
+    "made",
+    "inputs",
 )
 _CONSUMPTIONS: Final = insert("consumptions", "seq", "run", "place")
 _OPEN_RUNS: Final = insert(
@@ -104,6 +115,8 @@ _LETTERS: Final = insert(
     "error_type",
     "error_message",
     "created",
+    "seen",
+    "began",
 )
 _LETTER_INPUTS: Final = insert("dead_letter_inputs", "seq", "letter")
 _REDRIVEN: Final = delete("dead_letters", "id")
@@ -263,6 +276,10 @@ class Transaction:
                 commit.at,
                 run.attempt,
                 run.seen,
+                run.began,
+                self._seq,
+                run.emitted + len(commit.artifacts),
+                b"".join(map(id_of, run.parent_keys)),
             )
         )
         if run.parent_keys:
