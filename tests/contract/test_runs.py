@@ -142,5 +142,8 @@ async def test_a_dead_letter_keeps_what_its_run_saw(store: BlackboardStore, seen
     await store.commit(Commit([source]))
     run = run_of(source, seen=seen)
     await store.commit(Commit(buried=DeadLetter(UUID(int=1), run, "ValueError", "broken", T0)))
+    await store.commit(Commit([artifact(A())]))
     [letter] = await store.dead_letters()
-    assert (letter.run.seen, letter.run.began) == (seen, T0 + 1)
+    assert (letter.run.seen, letter.run.began, letter.position) == (seen, T0 + 1, 1)
+    assert [x.id for x in await store.dead_letters(source.correlation_id)] == [letter.id]
+    assert await store.dead_letters("unheard") == []

@@ -66,6 +66,10 @@ class Request:
         self._shown.update((artifact.key, artifact) for artifact in found)
         return found
 
+    async def answered_by(self, provider: ContextProvider) -> tuple[Artifact, ...]:
+        """Return what a provider chooses, as far as the agent may read it."""
+        return await self.admitted(await provider(self))
+
     async def admitted(self, chosen: Iterable[Artifact]) -> tuple[Artifact, ...]:
         """Return those of the chosen that lie on the board and the agent may read."""
         admitted: list[Artifact] = []
@@ -111,4 +115,4 @@ async def load_history(
     """
     inputs = tuple(run.artifacts)
     request = Request(agent, run.correlation_id, inputs, store, run.began, run.seen)
-    return await request.admitted(await provider(request))
+    return await request.answered_by(provider)

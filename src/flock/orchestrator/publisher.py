@@ -240,6 +240,22 @@ class Publisher:
         if commit.opened:
             self.route(commit.opened)
 
+    async def matched(
+        self, artifacts: Sequence[Artifact], without: str | None = None
+    ) -> list[Delivery]:
+        """Return the deliveries that artifacts would open.
+
+        Args:
+            artifacts: What is about to be committed.
+            without: An agent that they do not start.
+
+        Raises:
+            PublishError: The embedder failed.
+        """
+        opened: list[Delivery] = []
+        await self._weigh(self.matcher, artifacts, opened, without)
+        return opened
+
     async def _weigh(
         self,
         matcher: Matcher,

@@ -8,6 +8,7 @@ import weakref
 from array import array
 from bisect import bisect_left
 from collections import Counter
+from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypeVar, cast
 from uuid import UUID
@@ -154,7 +155,7 @@ class InMemoryBlackboardStore:
 
     def _keep_books(self, commit: Commit) -> None:
         if commit.buried is not None:
-            self._dead[commit.buried.id] = commit.buried
+            self._dead[commit.buried.id] = replace(commit.buried, position=len(self._rows))
         if commit.redriven is not None:
             del self._dead[commit.redriven]
         for charge in commit.charges:
@@ -350,9 +351,10 @@ class InMemoryBlackboardStore:
         """Return what was spent: in a workflow, by an agent, in a run, or in all."""
         return self._accounts.spent(correlation_id, agent, run_id)
 
-    async def dead_letters(self) -> builtins.list[DeadLetter]:
-        """Return the dead letters, oldest first."""
-        return [*self._dead.values()]
+    async def dead_letters(self, correlation_id: str | None = None) -> builtins.list[DeadLetter]:
+        """Return the dead letters, of one workflow if it is named, oldest first."""
+        letters = self._dead.values()
+        return [x for x in letters if correlation_id in {None, x.correlation_id}]
 
     async def delete_before(self, moment: datetime) -> int:
         """Delete artifacts published before a moment, but nothing that open work needs.
@@ -391,7 +393,7 @@ class InMemoryBlackboardStore:
     def _forget_runs(self, doomed: Set[int]) -> None:
         """Forget runs that used something of what is deleted, and nothing that is left."""
         left = self._seq_by_key
-        gone: dict[int, None] = {}
+        gone: dict[int, _Ran | None] = {}
         for place in range(len(self._ran)):
             ran = self._ran[place]
             if ran is not None:

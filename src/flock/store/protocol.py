@@ -117,6 +117,7 @@ class DeadLetter:
         index: Which of the agent's subscriptions gathered the run, from 0; None if it was
             called directly.
         delivered: What was delivered to the subscription. A hook may have chosen other inputs.
+        position: The newest `seq` on the board once it was kept; set by the store.
     """
 
     id: UUID
@@ -126,6 +127,7 @@ class DeadLetter:
     created: float
     index: int | None = None
     delivered: tuple[Artifact, ...] = ()
+    position: int = 0
 
     def __repr__(self) -> str:
         inputs = ", ".join(artifact.type for artifact in self.run.artifacts)
@@ -411,8 +413,8 @@ class BlackboardStore(Protocol):
         """
         ...
 
-    async def dead_letters(self) -> builtins.list[DeadLetter]:
-        """Return the dead letters, oldest first."""
+    async def dead_letters(self, correlation_id: str | None = None) -> builtins.list[DeadLetter]:
+        """Return the dead letters, of one workflow if it is named, oldest first."""
         ...
 
     async def delete_before(self, moment: datetime) -> int:

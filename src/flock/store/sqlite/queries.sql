@@ -57,8 +57,13 @@ WHERE correlation_id = ? AND seq > ? AND seq <= ? AND run IS NOT NULL ORDER BY s
 
 -- name: dead_letters
 SELECT id, run, agent, subscription, correlation_id, is_batch, attempt, emitted, deliveries,
-    inputs, error_type, error_message, created, seen, began
+    inputs, error_type, error_message, created, seen, began, position
 FROM dead_letters ORDER BY id;
+
+-- name: workflow_dead_letters
+SELECT id, run, agent, subscription, correlation_id, is_batch, attempt, emitted, deliveries,
+    inputs, error_type, error_message, created, seen, began, position
+FROM dead_letters WHERE correlation_id = ? ORDER BY id;
 
 -- name: spent
 SELECT model, calls, input_tokens, output_tokens, cached_tokens, usd, unpriced, latency

@@ -49,8 +49,6 @@ def _outputs(
 ) -> dict[bytes, list[UUID]]:
     """Return what runs put on the board between two positions, by run."""
     found: dict[bytes, list[UUID]] = {}
-    for run, identity in connection.execute(
-        query("workflow_outputs"), (workflow, after, until)
-    ):
+    for run, identity in connection.execute(query("workflow_outputs"), (workflow, after, until)):
         found.setdefault(run, []).append(UUID(bytes=identity))
     return found

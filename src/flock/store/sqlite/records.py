@@ -140,8 +140,8 @@ def open_run_values(run: Run) -> Values:
     )
 
 
-def dead_letter_values(letter: DeadLetter) -> Values:
-    """Return a dead letter as a row of `dead_letters`."""
+def dead_letter_values(letter: DeadLetter, position: int) -> Values:
+    """Return a dead letter, kept at a position of the board, as a row of `dead_letters`."""
     run = letter.run
     return (
         letter.id.bytes,
@@ -158,6 +158,7 @@ def dead_letter_values(letter: DeadLetter) -> Values:
         letter.created,
         run.seen,
         run.began,
+        position,
     )
 
 

@@ -449,9 +449,9 @@ class SQLiteBlackboardStore:
             )
         return await self._read(lambda c: accounts.spent(c, correlation_id, agent))
 
-    async def dead_letters(self) -> builtins.list[DeadLetter]:
-        """Return the dead letters, oldest first."""
-        return await self._read(read_dead_letters)
+    async def dead_letters(self, correlation_id: str | None = None) -> builtins.list[DeadLetter]:
+        """Return the dead letters, of one workflow if it is named, oldest first."""
+        return await self._read(lambda c: read_dead_letters(c, correlation_id))
 
     # --- watching ---
 

@@ -117,6 +117,7 @@ _LETTERS: Final = insert(
     "created",
     "seen",
     "began",
+    "position",
 )
 _LETTER_INPUTS: Final = insert("dead_letter_inputs", "seq", "letter")
 _REDRIVEN: Final = delete("dead_letters", "id")
@@ -301,7 +302,7 @@ class Transaction:
         self._open_runs.pop(run_key, None)
 
     def _bury(self, letter: DeadLetter) -> None:
-        values = dead_letter_values(letter)
+        values = dead_letter_values(letter, self._seq)
         self._letters.append(values)
         needed = seqs_in(text for text in (values[8], values[9]) if isinstance(text, str))
         self._letter_inputs += [(seq, letter.id.bytes) for seq in needed]

@@ -122,6 +122,7 @@ CREATE TABLE dead_letters (
     attempt INTEGER NOT NULL,
     seen INTEGER NOT NULL,       -- the newest seq when its last attempt began; 0 before the first
     began REAL NOT NULL,         -- when that was
+    position INTEGER NOT NULL,   -- the newest seq once it was kept
     emitted INTEGER NOT NULL,
     deliveries TEXT NOT NULL,
     inputs TEXT,

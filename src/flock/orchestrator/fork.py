@@ -1,0 +1,484 @@
+"""A workflow run again from a point of it, on a scratch board, with other agents."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypedDict, cast
+from uuid import UUID
+
+from flock.core.artifacts import EXTERNAL
+from flock.core.delivery import Delivery, Run
+from flock.core.lifecycle import Engine
+from flock.core.subscription import salt_of
+from flock.core.system import GroupExpired
+from flock.core.types import registry
+from flock.core.usage import Spent
+from flock.engines.dspy import DSPyEngine
+from flock.orchestrator.comparison import Comparison, compare
+from flock.orchestrator.job import Call
+from flock.orchestrator.scheduler import retrieve
+from flock.store.protocol import Commit
+
+if TYPE_CHECKING:
+    from flock.core.agent import Agent
+    from flock.core.artifacts import Artifact
+    from flock.core.builder import AgentBuilder
+    from flock.core.context import ContextProvider
+    from flock.core.semantic import Embedder
+    from flock.core.subscription import Subscription
+    from flock.orchestrator.flock import Flock
+    from flock.orchestrator.idle import IdleReport
+    from flock.orchestrator.replay import Replay, ReplayedRun
+    from flock.orchestrator.wiring import Parts
+    from flock.store.protocol import BlackboardStore, ConsumptionRecord
+
+Consumptions: TypeAlias = "Callable[[UUID], Awaitable[Sequence[ConsumptionRecord]]]"
+
+
+Replacement: TypeAlias = Callable[..., Any] | Engine | str | None
+"""What computes an agent in a fork: a function, an engine, or a model; None for nobody."""
+
+
+Changes: TypeAlias = "Mapping[str, Replacement] | Callable[[Flock], object]"
+"""What is changed in a fork: agents by name, or whatever declares others on the scratch board."""
+
+
+class Settings(TypedDict):
+    """What a scratch board has of the board it was forked from; see `Flock`."""
+
+    model: str | None
+    name: str
+    max_agent_iterations: int
+    max_concurrency: int | None
+    context_provider: ContextProvider | None
+    embedder: Embedder | None
+    no_output: bool
+
+
+class Wait(Protocol):
+    """Waits until a board is at rest."""
+
+    async def __call__(self, *, timeout: float | None) -> IdleReport:
+        """Wait for at most so many seconds of the board's clock."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Fork:
+    """What became of a workflow that was run again from a point of it.
+
+    Attributes:
+        correlation_id: The workflow.
+        position: The `seq` up to which everything was given as it had been.
+        before: The workflow as it lies on its board.
+        after: The workflow as it lies on the scratch board; its runs are those made anew.
+        given: What was not made anew: what lay on the board at `position`, and what came from
+            outside later.
+        comparison: How what was made anew differs from what had been made.
+        store: The scratch board, to be read like any other.
+        timed_out: Whether the time ran out before the scratch board was at rest.
+        waiting: How many deliveries wait on it, in half-filled joins for example.
+        spent: What model calls took.
+        errors: What direct calls of agents raised, which leave no dead letter.
+    """
+
+    correlation_id: str
+    position: int
+    before: Replay
+    after: Replay
+    given: tuple[Artifact, ...]
+    comparison: Comparison
+    store: BlackboardStore
+    timed_out: bool = False
+    waiting: int = 0
+    spent: Spent = field(default_factory=Spent)
+    errors: tuple[Exception, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[Artifact, ...]:
+        """What was made anew, in the order it was made."""
+        given = {artifact.key for artifact in self.given}
+        return tuple(a for a in self.after.artifacts if a.key not in given)
+
+    @property
+    def failed(self) -> tuple[ReplayedRun, ...]:
+        """The runs that failed in the fork."""
+        return self.after.failed
+
+    def __repr__(self) -> str:
+        return f"Fork({self.correlation_id!r} at {self.position}: {len(self.outputs)} made anew)"
+
+    def __str__(self) -> str:
+        lines = [f"workflow {self.correlation_id}, run again from position {self.position}"]
+        lines.append(str(self.comparison))
+        lines += [f"  ! {run.agent!r} failed: {run.error}" for run in self.failed]
+        lines += [f"  ! a direct call failed: {error!r}" for error in self.errors]
+        if self.timed_out:
+            lines.append("  ! the time ran out before the workflow was at rest")
+        return "\n".join(lines)
+
+
+class Point:
+    """What is given of a workflow at a position, and what comes from outside later.
+
+    Args:
+        before: The workflow.
+        position: Up to where everything is given.
+        foreign: Artifacts of other workflows that runs of this one used.
+        streaming: Names of the agents that put their outputs on the board one by one.
+    """
+
+    def __init__(
+        self,
+        before: Replay,
+        position: int,
+        foreign: Iterable[Artifact],
+        streaming: Set[str],
+    ) -> None:
+        self.before = before
+        self.position = position
+        self.ended = [run for run in before.runs if run.position <= position]
+        self.later = [run for run in before.runs if run.position > position]
+        undone, self.begun = self._undone(streaming)
+        self.given: list[Artifact] = []
+        outside: list[Artifact] = []
+        self.foreign = {artifact.key for artifact in foreign}
+        for artifact in sorted([*before.artifacts, *foreign], key=lambda a: a.seq):
+            if artifact.key in undone:
+                continue
+            if artifact.seq <= position:
+                self.given.append(artifact)
+            elif _is_outside(artifact) or artifact.key in self.foreign:
+                outside.append(artifact)
+        self.outside = _groups(outside, before.artifacts)
+
+    def _undone(self, streaming: Set[str]) -> tuple[set[int], dict[int, tuple[ReplayedRun, int]]]:
+        """Return what lay there of runs that had not ended, to be made again.
+
+        A stream goes on behind what it had put on the board; of all others it is undone, and
+        what was made of it.
+
+        Returns:
+            The keys of what is undone; and of what stays of streams, the run and the place.
+        """
+        undone: set[int] = set()
+        begun: dict[int, tuple[ReplayedRun, int]] = {}
+        for run in self.later:
+            early = [a for a in run.outputs if a.seq <= self.position]
+            if run.agent in streaming:
+                begun |= {a.key: (run, place) for place, a in enumerate(early, 1)}
+            else:
+                undone |= {a.key for a in early}
+        for artifact in self.before.artifacts:
+            if artifact.seq <= self.position and not undone.isdisjoint(artifact.parent_keys):
+                undone.add(artifact.key)
+        return undone, begun
+
+
+def moment_of(before: Replay, position: int) -> float:
+    """Return when the newest artifact that lay there was published, or the first of all.
+
+    Args:
+        before: The workflow.
+        position: A position on its board.
+
+    Returns:
+        Seconds since the Unix epoch.
+    """
+    known = [artifact.created for artifact in before.artifacts if artifact.seq <= position]
+    return max(known or [artifact.created for artifact in before.artifacts[:1]])
+
+
+def foreign_to(before: Replay) -> list[Artifact]:
+    """Return what runs of a workflow used of other workflows."""
+    used = {a.key: a for run in before.runs for a in run.inputs}
+    return [a for a in used.values() if a.correlation_id != before.correlation_id]
+
+
+def _is_outside(artifact: Artifact) -> bool:
+    """Whether an artifact came from outside, and not from an agent that published by itself."""
+    return artifact.produced_by == EXTERNAL and artifact.depth == 0
+
+
+def _groups(outside: Sequence[Artifact], artifacts: Sequence[Artifact]) -> list[list[Artifact]]:
+    """Part what came from outside wherever something was made in between."""
+    made = [a.seq for a in artifacts if a.produced_by != EXTERNAL]
+    found: list[list[Artifact]] = []
+    for artifact in outside:
+        last = found[-1][-1].seq if found else -1
+        if not found or any(last < seq < artifact.seq for seq in made):
+            found.append([])
+        found[-1].append(artifact)
+    return found
+
+
+class Rerun:
+    """Puts what is given on a scratch board that is open, and lets the rest happen."""
+
+    def __init__(self, parts: Parts, agents: Mapping[str, Agent], point: Point) -> None:
+        self._parts = parts
+        self._agents = agents
+        self._point = point
+        self._used = _Used(point, agents)
+        self._calls = _direct_calls(point.later, agents)
+        self._lying: dict[int, Artifact] = {}
+        self._waiters: list[asyncio.Future[list[Artifact]]] = []
+
+    async def give(self, consumptions: Consumptions) -> None:
+        """Put what lay on the board there, with what was open.
+
+        Args:
+            consumptions: Which runs used an artifact, by its id.
+        """
+        opened: list[Delivery] = []
+        begun = self._point.begun
+        going: dict[str, Run] = {}
+        for artifact in self._point.given:
+            copy = artifact.replace()
+            maker = self._going(artifact, going) if artifact.key in begun else None
+            found = [d for d in await self._deliveries([copy]) if not self._used.by(d)]
+            if any(d.subscription.is_gated for d in found):
+                elsewhere = {
+                    record.consumer
+                    for record in await consumptions(artifact.id)
+                    if record.correlation_id != self._point.before.correlation_id
+                }
+                found = [d for d in found if d.agent not in elsewhere]
+            now = self._parts.clock.time()
+            await self._parts.store.commit(Commit([copy], found, at=now, maker=maker))
+            self._lying[copy.key] = copy
+            opened += found
+        for run in going.values():
+            opened = self._go_on(run, opened)
+        self._parts.router.deliver(opened)
+        self._call()
+
+    async def come(self, group: Sequence[Artifact]) -> None:
+        """Put what came from outside on the board, and start whoever consumes it."""
+        copies = [artifact.replace() for artifact in group]
+        opened = await self._deliveries(copies)
+        now = self._parts.clock.time()
+        await self._parts.store.commit(Commit(copies, opened, at=now))
+        self._lying.update((copy.key, copy) for copy in copies)
+        self._parts.router.deliver(opened)
+        self._call()
+
+    async def carry_out(
+        self, consumptions: Consumptions, wait: Wait, span: float | None
+    ) -> IdleReport:
+        """Give what lay on the board, and wait; then what came from outside, and wait again.
+
+        Args:
+            consumptions: Which runs used an artifact of the workflow, by its id.
+            wait: Waits until the scratch board is at rest.
+            span: For how many seconds of its clock, in all; without end if None.
+        """
+        now = self._parts.clock.time
+        end = None if span is None else now() + span
+        await self.give(consumptions)
+        report = await wait(timeout=span)
+        for group in self._point.outside:
+            if report.timed_out:
+                break
+            await self.come(group)
+            report = await wait(timeout=None if end is None else max(0.0, end - now()))
+        return report
+
+    @property
+    def errors(self) -> tuple[Exception, ...]:
+        """What direct calls raised."""
+        done = (w for w in self._waiters if w.done() and not w.cancelled())
+        errors = (waiter.exception() for waiter in done)
+        return tuple(error for error in errors if isinstance(error, Exception))
+
+    async def _deliveries(self, copies: Sequence[Artifact]) -> list[Delivery]:
+        """Return who gets artifacts; of another workflow's, only those that got them before."""
+        found = await self._parts.publisher.matched(copies)
+        called = {(key, run.agent) for run in self._calls for key in (a.key for a in run.inputs)}
+        return [
+            delivery
+            for delivery in found
+            if (delivery.artifact.key, delivery.agent) not in called
+            and (
+                delivery.artifact.key not in self._point.foreign
+                or self._used.ever(delivery.artifact.key, delivery.agent)
+            )
+        ]
+
+    # --- streams that had begun ---
+
+    def _going(self, artifact: Artifact, going: dict[str, Run]) -> Run:
+        """Return the run that had put an artifact on the board, as far as it had come."""
+        replayed, place = self._point.begun[artifact.key]
+        run = going.get(replayed.run_id)
+        if run is None:
+            inputs = list(replayed.inputs)
+            run = going[replayed.run_id] = Run(
+                int(replayed.run_id, 16), replayed.agent, None, (), inputs
+            )
+        run.emitted = place
+        return run
+
+    def _go_on(self, run: Run, opened: list[Delivery]) -> list[Delivery]:
+        """Let a stream go on behind what it had emitted; return what else is open."""
+        keys = {artifact.key for artifact in run.artifacts}
+        mine = [d for d in opened if d.agent == run.agent and d.artifact.key in keys]
+        index = min((delivery.index for delivery in mine), default=None)
+        group = [delivery for delivery in mine if delivery.index == index]
+        if len(group) < len(keys):
+            return opened  # it gets other inputs now, and begins anew
+        agent, subscription = self._agents[run.agent], group[0].subscription
+        inputs = [delivery.artifact for delivery in group]
+        is_batch = subscription.batch is not None
+        self._parts.scheduler.submit(agent, subscription, group, inputs, is_batch=is_batch, run=run)
+        return [delivery for delivery in opened if delivery not in group]
+
+    # --- agents that were called directly ---
+
+    def _call(self) -> None:
+        """Call agents directly that had been, once their inputs are there."""
+        lying = self._lying
+        ready = [r for r in self._calls if all(a.key in lying for a in r.inputs)]
+        for run in ready:
+            self._calls.remove(run)
+            waiter: asyncio.Future[list[Artifact]] = asyncio.get_running_loop().create_future()
+            waiter.add_done_callback(retrieve)
+            self._waiters.append(waiter)
+            agent = self._agents[run.agent]
+            inputs = [lying[artifact.key] for artifact in run.inputs]
+            self._parts.scheduler.call(agent, inputs, Call(waiter), is_stored=True)
+
+
+def _is_ungated(run: ReplayedRun, agent: str) -> bool:
+    """Whether a run was started by one artifact: its id says so."""
+    if len(run.inputs) != 1:
+        return False
+    key, run_key = run.inputs[0].key, int(run.run_id, 16)
+    return key ^ run_key in _salts(agent)
+
+
+@lru_cache(maxsize=256)
+def _salts(agent: str) -> frozenset[int]:
+    return frozenset(salt_of(agent, index) for index in range(_MOST_SUBSCRIPTIONS))
+
+
+_MOST_SUBSCRIPTIONS: Final = 256
+
+
+def _direct_calls(runs: Iterable[ReplayedRun], agents: Mapping[str, Agent]) -> list[ReplayedRun]:
+    """Return the runs that somebody outside had called agents for, and no subscription started."""
+    found: list[ReplayedRun] = []
+    for run in runs:
+        agent = agents.get(run.agent)
+        if agent is None or not run.inputs or run.missing or run.error is not None:
+            continue
+        is_outside = all(map(_is_outside, run.inputs))
+        gated = any(s.is_gated and s.mode != "direct" for s in agent.subscriptions)
+        if is_outside and not gated and not _is_ungated(run, run.agent):
+            found.append(run)
+    return found
+
+
+class _Used:
+    """Which deliveries had been used up at a point."""
+
+    def __init__(self, point: Point, agents: Mapping[str, Agent]) -> None:
+        self._agents = agents
+        self._ended: dict[tuple[int, str], list[ReplayedRun]] = defaultdict(list)
+        self._ever: set[tuple[int, str]] = set()
+        for run in point.before.runs:
+            self._ever |= {(artifact.key, run.agent) for artifact in run.inputs}
+        for run in point.ended:
+            for artifact in run.inputs:
+                self._ended[artifact.key, run.agent].append(run)
+        self._expired = _expired(point.given)
+
+    def ever(self, key: int, agent: str) -> bool:
+        """Whether an agent used an artifact at any time."""
+        return (key, agent) in self._ever
+
+    def by(self, delivery: Delivery) -> bool:
+        """Whether the subscription of a delivery had used it up."""
+        key, agent, subscription = delivery.artifact.key, delivery.agent, delivery.subscription
+        join = subscription.join
+        if join is not None and join.on_expired == "drop" and (key, agent) in self._expired:
+            return True
+        runs = self._ended.get((key, agent), ())
+        if not runs:
+            return False
+        ungated = [run for run in runs if _is_ungated(run, agent)]
+        if not subscription.is_gated:
+            return len(ungated) > 0 or not self._has_gated(agent)
+        gathered = [run for run in runs if run not in ungated and _fits(run, subscription)]
+        earlier = [
+            other
+            for other in self._agents[agent].subscriptions[: subscription.index]
+            if other.is_gated and delivery.artifact.entry.name in other.counts
+        ]
+        taken = sum(any(_fits(run, other) for run in gathered) for other in earlier)
+        return len(gathered) > taken
+
+    def _has_gated(self, agent: str) -> bool:
+        return any(subscription.is_gated for subscription in self._agents[agent].subscriptions)
+
+
+def _fits(run: ReplayedRun, subscription: Subscription) -> bool:
+    """Whether a subscription can have gathered the inputs of a run."""
+    return {artifact.entry.name for artifact in run.inputs} <= subscription.counts.keys()
+
+
+def _expired(artifacts: Iterable[Artifact]) -> set[tuple[int, str]]:
+    """Return what had come to joins whose window had closed, by agent."""
+    name = registry.entry(GroupExpired).name
+    records = [a.as_model(GroupExpired) for a in artifacts if a.entry.name == name]
+    return {(key.int, record.agent) for record in records for key in record.artifact_ids}
+
+
+def replace_with(builder: AgentBuilder, replacement: Callable[..., Any] | Engine | str) -> None:
+    """Let something else compute an agent.
+
+    Raises:
+        DeclarationError: It computes nothing.
+    """
+    if isinstance(replacement, str):
+        builder.with_engines(DSPyEngine(replacement))
+    elif isinstance(replacement, type) or not hasattr(replacement, "evaluate"):
+        builder.calls(cast("Callable[..., Any]", replacement))
+    else:
+        builder.with_engines(cast("Engine", replacement))
+
+
+def fork_of(
+    point: Point,
+    after: Replay,
+    store: BlackboardStore,
+    errors: tuple[Exception, ...],
+    report: IdleReport,
+    spent: Spent,
+) -> Fork:
+    """Compare what was made anew with what had been made."""
+    workflow = point.before.correlation_id
+    outside = [artifact for group in point.outside for artifact in group]
+    given = tuple(a for a in (*point.given, *outside) if a.correlation_id == workflow)
+    keys = {artifact.key for artifact in given}
+    comparison = compare(
+        [a for a in point.before.artifacts if a.key not in keys],
+        [a for a in after.artifacts if a.key not in keys],
+    )
+    return Fork(
+        workflow,
+        point.position,
+        point.before,
+        after,
+        given,
+        comparison,
+        store,
+        report.timed_out,
+        report.waiting,
+        spent,
+        errors,
+    )
