@@ -154,7 +154,7 @@ class Point:
                 self.given.append(artifact)
             elif _is_outside(artifact) or artifact.key in self.foreign:
                 outside.append(artifact)
-        self.outside = _groups(outside, before.artifacts)
+        self.at_once, *self.outside = _groups(outside, position, before)
 
     def _undone(self, streaming: Set[str]) -> tuple[set[int], dict[int, tuple[ReplayedRun, int]]]:
         """Return what lay there of runs that had not ended, to be made again.
@@ -204,15 +204,21 @@ def _is_outside(artifact: Artifact) -> bool:
     return artifact.produced_by == EXTERNAL and artifact.depth == 0
 
 
-def _groups(outside: Sequence[Artifact], artifacts: Sequence[Artifact]) -> list[list[Artifact]]:
-    """Part what came from outside wherever something was made in between."""
-    made = [a.seq for a in artifacts if a.produced_by != EXTERNAL]
-    found: list[list[Artifact]] = []
+def _groups(outside: Sequence[Artifact], position: int, before: Replay) -> list[list[Artifact]]:
+    """Part what came from outside wherever something had happened in between.
+
+    The first group, which may be empty, came before anything else did.
+    """
+    made = [a.seq for a in before.artifacts if a.produced_by != EXTERNAL]
+    ended = [run.position for run in before.runs if run.position > position]
+    found: list[list[Artifact]] = [[]]
+    last = position
     for artifact in outside:
-        last = found[-1][-1].seq if found else -1
-        if not found or any(last < seq < artifact.seq for seq in made):
+        is_later = any(last < seq < artifact.seq for seq in made)
+        if is_later or any(last <= end < artifact.seq for end in ended):
             found.append([])
         found[-1].append(artifact)
+        last = artifact.seq
     return found
 
 
@@ -254,17 +260,21 @@ class Rerun:
             opened += found
         for run in going.values():
             opened = self._go_on(run, opened)
-        self._parts.router.deliver(opened)
-        self._call()
+        await self.come(self._point.at_once, opened)
 
-    async def come(self, group: Sequence[Artifact]) -> None:
-        """Put what came from outside on the board, and start whoever consumes it."""
+    async def come(self, group: Sequence[Artifact], waiting: Sequence[Delivery] = ()) -> None:
+        """Put what came from outside on the board, and start whoever consumes it.
+
+        Args:
+            group: What came.
+            waiting: What was open before.
+        """
         copies = [artifact.replace() for artifact in group]
         opened = await self._deliveries(copies)
         now = self._parts.clock.time()
         await self._parts.store.commit(Commit(copies, opened, at=now))
         self._lying.update((copy.key, copy) for copy in copies)
-        self._parts.router.deliver(opened)
+        self._parts.router.deliver([*waiting, *opened])
         self._call()
 
     async def carry_out(
@@ -462,7 +472,7 @@ def fork_of(
 ) -> Fork:
     """Compare what was made anew with what had been made."""
     workflow = point.before.correlation_id
-    outside = [artifact for group in point.outside for artifact in group]
+    outside = [a for group in (point.at_once, *point.outside) for a in group]
     given = tuple(a for a in (*point.given, *outside) if a.correlation_id == workflow)
     keys = {artifact.key for artifact in given}
     comparison = compare(

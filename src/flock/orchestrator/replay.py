@@ -70,6 +70,7 @@ class ReplayedRun:
     steps: Mapping[str, object]
     _store: BlackboardStore
     _reader: Reader
+    _began: float  # to the last bit: what was published then could be seen
 
     @property
     def succeeded(self) -> bool:
@@ -84,8 +85,9 @@ class ReplayedRun:
         counts as one without labels and tenant. Only engines with `enable_context` ask for it.
         """
         identity, provider = self._reader
-        began = 0.0 if self.began_at is None else self.began_at.timestamp()
-        request = Request(identity, self.correlation_id, self.inputs, self._store, began, self.seen)
+        request = Request(
+            identity, self.correlation_id, self.inputs, self._store, self._began, self.seen
+        )
         return await request.answered_by(provider)
 
     def __repr__(self) -> str:
@@ -296,6 +298,7 @@ class _Shelf:
             {},
             self._store,
             self._reader_of(record.agent),
+            record.began,
         )
 
     async def failed(self, letter: DeadLetter) -> ReplayedRun:
@@ -320,6 +323,7 @@ class _Shelf:
             _steps(run),
             self._store,
             self._reader_of(letter.agent),
+            run.began,
         )
 
     def _emitted(self, run: Run) -> tuple[Artifact, ...]:
