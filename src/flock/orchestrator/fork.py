@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypedDict, cast
 from uuid import UUID
 
+from flock.clock import as_datetime
 from flock.core.artifacts import EXTERNAL
 from flock.core.delivery import Delivery, Run
 from flock.core.lifecycle import Engine
@@ -143,7 +144,13 @@ class Point:
         self.position = position
         self.ended = [run for run in before.runs if run.position <= position]
         self.later = [run for run in before.runs if run.position > position]
-        undone, self.begun = self._undone(streaming)
+        moment = as_datetime(moment_of(before, position))
+        self.going = [  # by then: it may have lain so for long until something happened
+            run
+            for run in self.later
+            if run.began_at and run.began_at <= moment and run.seen <= position
+        ]
+        undone, self.streamed = self._undone(streaming)
         self.given: list[Artifact] = []
         outside: list[Artifact] = []
         self.foreign = {artifact.key for artifact in foreign}
@@ -156,27 +163,27 @@ class Point:
                 outside.append(artifact)
         self.at_once, *self.outside = _groups(outside, position, before)
 
-    def _undone(self, streaming: Set[str]) -> tuple[set[int], dict[int, tuple[ReplayedRun, int]]]:
+    def _undone(self, streaming: Set[str]) -> tuple[set[int], dict[int, ReplayedRun]]:
         """Return what lay there of runs that had not ended, to be made again.
 
         A stream goes on behind what it had put on the board; of all others it is undone, and
         what was made of it.
 
         Returns:
-            The keys of what is undone; and of what stays of streams, the run and the place.
+            The keys of what is undone; and the runs of what stays of streams, by its key.
         """
         undone: set[int] = set()
-        begun: dict[int, tuple[ReplayedRun, int]] = {}
+        streamed: dict[int, ReplayedRun] = {}
         for run in self.later:
             early = [a for a in run.outputs if a.seq <= self.position]
             if run.agent in streaming:
-                begun |= {a.key: (run, place) for place, a in enumerate(early, 1)}
+                streamed |= {a.key: run for a in early}
             else:
                 undone |= {a.key for a in early}
         for artifact in self.before.artifacts:
             if artifact.seq <= self.position and not undone.isdisjoint(artifact.parent_keys):
                 undone.add(artifact.key)
-        return undone, begun
+        return undone, streamed
 
 
 def moment_of(before: Replay, position: int) -> float:
@@ -235,18 +242,19 @@ class Rerun:
         self._waiters: list[asyncio.Future[list[Artifact]]] = []
 
     async def give(self, consumptions: Consumptions) -> None:
-        """Put what lay on the board there, with what was open.
+        """Put what lay on the board there, with what was open, and let runs go on.
 
         Args:
             consumptions: Which runs used an artifact, by its id.
         """
         opened: list[Delivery] = []
-        begun = self._point.begun
-        going: dict[str, Run] = {}
+        numbers: Counter[tuple[str, int]] = Counter()
         for artifact in self._point.given:
             copy = artifact.replace()
-            maker = self._going(artifact, going) if artifact.key in begun else None
-            found = [d for d in await self._deliveries([copy]) if not self._used.by(d)]
+            found = await self._deliveries([copy])
+            for delivery in found:
+                self._arrive(delivery, numbers)
+            found = [delivery for delivery in found if not self._used.by(delivery)]
             if any(d.subscription.is_gated for d in found):
                 elsewhere = {
                     record.consumer
@@ -254,13 +262,24 @@ class Rerun:
                     if record.correlation_id != self._point.before.correlation_id
                 }
                 found = [d for d in found if d.agent not in elsewhere]
+            maker = self._maker_of(artifact)
             now = self._parts.clock.time()
             await self._parts.store.commit(Commit([copy], found, at=now, maker=maker))
             self._lying[copy.key] = copy
             opened += found
-        for run in going.values():
+        self._parts.gathering.count(numbers)
+        for run in sorted(self._point.going, key=lambda run: run.began_at or run.ended_at):
             opened = self._go_on(run, opened)
         await self.come(self._point.at_once, opened)
+
+    def _arrive(self, delivery: Delivery, numbers: Counter[tuple[str, int]]) -> None:
+        """Let a delivery have come to its gate when it had, so that windows end when they did."""
+        subscription = delivery.subscription
+        if subscription.is_gated and delivery.opens_at <= self._parts.clock.time():
+            delivery.arrived = delivery.opens_at or delivery.artifact.created
+            if subscription.join is not None:
+                numbers[delivery.agent, delivery.index] += 1
+                delivery.number = numbers[delivery.agent, delivery.index]
 
     async def come(self, group: Sequence[Artifact], waiting: Sequence[Delivery] = ()) -> None:
         """Put what came from outside on the board, and start whoever consumes it.
@@ -319,33 +338,48 @@ class Rerun:
             )
         ]
 
-    # --- streams that had begun ---
+    # --- runs that had begun ---
 
-    def _going(self, artifact: Artifact, going: dict[str, Run]) -> Run:
-        """Return the run that had put an artifact on the board, as far as it had come."""
-        replayed, place = self._point.begun[artifact.key]
-        run = going.get(replayed.run_id)
-        if run is None:
-            inputs = list(replayed.inputs)
-            run = going[replayed.run_id] = Run(
-                int(replayed.run_id, 16), replayed.agent, None, (), inputs
-            )
-        run.emitted = place
+    def _maker_of(self, artifact: Artifact) -> Run | None:
+        """Return the stream that had put an artifact on the board and goes on."""
+        replayed = self._point.streamed.get(artifact.key)
+        return None if replayed is None else self._as_begun(replayed)
+
+    def _as_begun(self, replayed: ReplayedRun) -> Run:
+        inputs = list(replayed.inputs)
+        run = Run(int(replayed.run_id, 16), replayed.agent, None, (), inputs)
+        run.emitted = sum(key in self._point.streamed for key in (a.key for a in replayed.outputs))
         return run
 
-    def _go_on(self, run: Run, opened: list[Delivery]) -> list[Delivery]:
-        """Let a stream go on behind what it had emitted; return what else is open."""
-        keys = {artifact.key for artifact in run.artifacts}
-        mine = [d for d in opened if d.agent == run.agent and d.artifact.key in keys]
-        index = min((delivery.index for delivery in mine), default=None)
-        group = [delivery for delivery in mine if delivery.index == index]
-        if len(group) < len(keys):
-            return opened  # it gets other inputs now, and begins anew
-        agent, subscription = self._agents[run.agent], group[0].subscription
-        inputs = [delivery.artifact for delivery in group]
-        is_batch = subscription.batch is not None
-        self._parts.scheduler.submit(agent, subscription, group, inputs, is_batch=is_batch, run=run)
-        return [delivery for delivery in opened if delivery not in group]
+    def _go_on(self, replayed: ReplayedRun, opened: list[Delivery]) -> list[Delivery]:
+        """Let a run begin that had begun, over the same inputs; return what else is open.
+
+        Where its inputs are not open to one subscription any more, since its agent was changed,
+        they go the way of all others.
+        """
+        wanted = {artifact.key: place for place, artifact in enumerate(replayed.inputs)}
+        groups: dict[int, list[Delivery]] = defaultdict(list)
+        for delivery in opened:
+            if delivery.agent == replayed.agent and delivery.artifact.key in wanted:
+                groups[delivery.index].append(delivery)
+        agent = self._agents.get(replayed.agent)
+        is_ungated = _is_ungated(replayed, replayed.agent)
+        for index, group in sorted(groups.items()):
+            assert agent is not None
+            subscription = agent.subscriptions[index]
+            if len(group) < len(wanted) or subscription.is_gated is is_ungated:
+                continue
+            group.sort(key=lambda delivery: wanted[delivery.artifact.key])
+            self._parts.scheduler.submit(
+                agent,
+                subscription,
+                group,
+                [delivery.artifact for delivery in group],
+                is_batch=subscription.batch is not None,
+                run=self._as_begun(replayed),
+            )
+            return [delivery for delivery in opened if delivery not in group]
+        return opened
 
     # --- agents that were called directly ---
 
@@ -360,7 +394,9 @@ class Rerun:
             self._waiters.append(waiter)
             agent = self._agents[run.agent]
             inputs = [lying[artifact.key] for artifact in run.inputs]
-            self._parts.scheduler.call(agent, inputs, Call(waiter), is_stored=True)
+            job = self._parts.scheduler.call(agent, inputs, Call(waiter), is_stored=True)
+            begun = self._as_begun(run)  # a stream goes on
+            job.key, job.emitted = begun.key, begun.emitted
 
 
 def _is_ungated(run: ReplayedRun, agent: str) -> bool:
