@@ -144,13 +144,15 @@ class Point:
         self.position = position
         self.ended = [run for run in before.runs if run.position <= position]
         self.later = [run for run in before.runs if run.position > position]
+        undone, self.streamed = self._undone(streaming)
         moment = as_datetime(moment_of(before, position))
-        self.going = [  # by then: it may have lain so for long until something happened
+        streams = {run.run_id for run in self.streamed.values()}
+        self.going = [
             run
             for run in self.later
-            if run.began_at and run.began_at <= moment and run.seen <= position
+            if run.run_id in streams
+            or (run.began_at and run.began_at <= moment and run.seen <= position)
         ]
-        undone, self.streamed = self._undone(streaming)
         self.given: list[Artifact] = []
         outside: list[Artifact] = []
         self.foreign = {artifact.key for artifact in foreign}
