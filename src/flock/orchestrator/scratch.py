@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
 from flock.core.agent import Agent
+from flock.core.settle import settle
 from flock.errors import DeclarationError
 from flock.orchestrator.flock import Flock
 from flock.orchestrator.fork import (
@@ -82,6 +83,7 @@ class Scratch(Flock):
                 self._agents[name] = self._same(agent, before)
             elif (replacement := by_name[name]) is not None:
                 changed = self._agents[name] = Agent.like(agent, self._make_engine)
+                settle(changed)  # what it consumes and publishes stays, also by annotations
                 changed.function, changed.engines = None, []
                 replace_with(self._builder(changed), replacement)
         self._agents.update(new)
