@@ -92,6 +92,7 @@ if TYPE_CHECKING:
         TypeRegistryError,
         UpcastError,
     )
+    from flock.orchestrator.comparison import ABSENT, ArtifactPair, Comparison, FieldChange
     from flock.orchestrator.events import (
         ArtifactPublished,
         BatchFlushed,
@@ -113,9 +114,17 @@ if TYPE_CHECKING:
         WorkflowIdle,
     )
     from flock.orchestrator.flock import Flock
+    from flock.orchestrator.fork import Fork
     from flock.orchestrator.idle import IdleReport
+    from flock.orchestrator.replay import Replay, ReplayedRun
     from flock.store.memory import InMemoryBlackboardStore
-    from flock.store.protocol import ArtifactSummary, BlackboardStore, ConsumptionRecord, DeadLetter
+    from flock.store.protocol import (
+        ArtifactSummary,
+        BlackboardStore,
+        ConsumptionRecord,
+        DeadLetter,
+        RunRecord,
+    )
     from flock.store.sqlite import SQLiteBlackboardStore
     from flock.tools.box import ToolBox, toolbox_of
     from flock.tools.function import FunctionTool, flock_tool
@@ -124,12 +133,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ABSENT",
     "AfterVisibility",
     "Agent",
     "AgentBuilder",
     "AgentComponent",
     "AgentIdentity",
     "Artifact",
+    "ArtifactPair",
     "ArtifactPublished",
     "ArtifactSummary",
     "Backoff",
@@ -146,6 +157,7 @@ __all__ = [
     "ChatRequest",
     "Clock",
     "CollectionResult",
+    "Comparison",
     "ConsumptionRecord",
     "Context",
     "ContextOverflow",
@@ -166,12 +178,14 @@ __all__ = [
     "EventStream",
     "EventsMissed",
     "Feedback",
+    "FieldChange",
     "File",
     "FileLimits",
     "FilterConfig",
     "Finding",
     "Flock",
     "FlockError",
+    "Fork",
     "FunctionTool",
     "GroupExpired",
     "GroupSkipped",
@@ -207,12 +221,15 @@ __all__ = [
     "PublicVisibility",
     "PublishError",
     "RateLimited",
+    "Replay",
+    "ReplayedRun",
     "Reservation",
     "RunCancelled",
     "RunEmitted",
     "RunError",
     "RunFailed",
     "RunQueued",
+    "RunRecord",
     "RunRetrying",
     "RunStarted",
     "RunSucceeded",
@@ -410,6 +427,7 @@ _MODULES = {
         "TypeRegistryError",
         "UpcastError",
     ),
+    "flock.orchestrator.comparison": ("ABSENT", "ArtifactPair", "Comparison", "FieldChange"),
     "flock.orchestrator.events": (
         "ArtifactPublished",
         "BatchFlushed",
@@ -431,13 +449,16 @@ _MODULES = {
         "WorkflowIdle",
     ),
     "flock.orchestrator.flock": ("Flock",),
+    "flock.orchestrator.fork": ("Fork",),
     "flock.orchestrator.idle": ("IdleReport",),
+    "flock.orchestrator.replay": ("Replay", "ReplayedRun"),
     "flock.store.memory": ("InMemoryBlackboardStore",),
     "flock.store.protocol": (
         "ArtifactSummary",
         "BlackboardStore",
         "ConsumptionRecord",
         "DeadLetter",
+        "RunRecord",
     ),
     "flock.store.sqlite": ("SQLiteBlackboardStore",),
     "flock.tools.box": (

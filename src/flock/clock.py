@@ -61,6 +61,31 @@ class SystemClock:
         return nullcontext()
 
 
+class ShiftedClock:
+    """Another clock's time, so many seconds later.
+
+    Args:
+        clock: The other clock.
+        shift: Seconds to add to its time; negative for the past.
+    """
+
+    def __init__(self, clock: Clock, shift: float) -> None:
+        self._clock = clock
+        self._shift = shift
+
+    def time(self) -> float:
+        """Return seconds since the Unix epoch."""
+        return self._clock.time() + self._shift
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> TimerHandle:
+        """Call `callback` once `time()` has reached `when`, in seconds since the epoch."""
+        return self._clock.call_at(when - self._shift, callback)
+
+    def working(self) -> AbstractContextManager[None]:
+        """Mark on the other clock that work goes on in a thread."""
+        return self._clock.working()
+
+
 async def pause(clock: Clock, span: float) -> None:
     """Wait until a clock has moved by `span` seconds."""
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from pydantic import BaseModel
 
@@ -33,6 +33,28 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_CONCURRENCY: Final = 16
 NO_TAGS: Final = frozenset[str]()
+
+_DECLARED: Final = (
+    "description",
+    "labels",
+    "tenant_id",
+    "subscriptions",
+    "output_groups",
+    "engines",
+    "utilities",
+    "function",
+    "best_of_n",
+    "best_of_score",
+    "skips_own_output",
+    "retry",
+    "timeout",
+    "budgets",
+    "context_provider",
+    "tools",
+    "tool_sources",
+    "max_tool_calls",
+)
+"""What words of the builder say of an agent, but for its concurrency."""
 
 Commit = Callable[[Context, list[Artifact]], Awaitable[list[Artifact]]]
 """Puts a run's outputs on the board, all or none, and returns them as they lie there."""
@@ -134,6 +156,20 @@ class Agent:
         """
         self._resolve_engines()
         return self._chain
+
+    @classmethod
+    def like(cls, agent: Agent, make_engine: Callable[[Agent], Engine]) -> Self:
+        """Return an agent of the same declaration, for another board.
+
+        Engines, components and tools are shared; slots are its own.
+        """
+        made = cls(agent.name, make_engine)
+        for name in _DECLARED:
+            value = getattr(agent, name)
+            own = list(cast("list[object]", value)) if isinstance(value, list) else value
+            setattr(made, name, own)
+        made.slots.limit = agent.slots.limit
+        return made
 
     def changed(self) -> None:
         """Forget what was derived from the declaration, since it changed."""

@@ -79,6 +79,7 @@ class Run:
         steps: What `ctx.step` remembers, by name; None before the first.
         kept_steps: The same as a store kept it, encoded, of a run that another process began.
         seen: The newest position on the board when its attempt was begun.
+        began: When its attempt was begun, in seconds since the epoch; 0 before the first.
         usage: What its model calls took, of all attempts, by model; None before the first.
         has_begun: Whether it was counted by budgets that bound runs.
     """
@@ -87,6 +88,7 @@ class Run:
         "agent",
         "artifacts",
         "attempt",
+        "began",
         "correlation_id",
         "deliveries",
         "depth",
@@ -126,6 +128,7 @@ class Run:
         self.steps: dict[str, Any] | None = None
         self.kept_steps: Mapping[str, bytes] | None = None
         self.seen = 0
+        self.began = 0.0
         self.usage: Mapping[str, Usage] | None = None
         self.has_begun = False
         self.use(artifacts)

@@ -121,5 +121,10 @@ class Subscription:
     def __post_init__(self) -> None:
         self.counts = Counter(entry.name for entry in self.types)
         self.is_gated = self.batch is not None or self.join is not None or len(self.types) > 1
-        address = f"{self.index}:{self.agent}".encode(errors="surrogatepass")
-        self.salt = int.from_bytes(blake2b(address, digest_size=8).digest()) >> 4
+        self.salt = salt_of(self.agent, self.index)
+
+
+def salt_of(agent: str, index: int) -> int:
+    """Return what tells the runs of an agent's subscription over an artifact apart from others'."""
+    address = f"{index}:{agent}".encode(errors="surrogatepass")
+    return int.from_bytes(blake2b(address, digest_size=8).digest()) >> 4

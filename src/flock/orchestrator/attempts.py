@@ -116,9 +116,10 @@ class Attempts:
             return
         job.attempt += 1
         job.seen = self._store.position
+        job.began = self._now()
         agent = job.lane.agent
         is_heard = self._events.is_heard
-        started = self._now() if is_heard else 0.0
+        started = job.began if is_heard else 0.0
         try:
             ctx = job.context = context_of(job, agent.identity, self._clock, self._host)
             inside.enter(self._orchestrator, "an agent", job)

@@ -23,6 +23,9 @@ HOOKS = (
     "on_shutdown",
 )
 
+_OF_LIFE = ("on_initialize", "on_idle", "on_shutdown")
+"""What tells a component of the life of its board."""
+
 
 class ComponentRunner:
     """Calls the hooks of a board's components, by ascending priority.
@@ -40,6 +43,7 @@ class ComponentRunner:
         logger: logging.Logger | None = None,
     ) -> None:
         self._components: list[OrchestratorComponent] = list(components)
+        self._guests: set[int] = set()
         self._logger = logger or logging.getLogger(__name__)
         self.having: dict[str, tuple[OrchestratorComponent, ...]] = {}
         self._sort()
@@ -47,6 +51,15 @@ class ComponentRunner:
     def add(self, component: OrchestratorComponent) -> None:
         """Add a component."""
         self._components.append(component)
+        self._sort()
+
+    def share(self, other: ComponentRunner) -> None:
+        """Ask the components of another board, but do not tell them of this board's life.
+
+        They are opened, and closed, with their own one.
+        """
+        self._components += other._components
+        self._guests.update(map(id, other._components))
         self._sort()
 
     async def run_hook(
@@ -60,6 +73,8 @@ class ComponentRunner:
         A raising hook is logged with its component and name, and the next one runs.
         """
         for component in implementing(self._components, hook_name):
+            if hook_name in _OF_LIFE and id(component) in self._guests:
+                continue
             try:
                 result = await getattr(component, hook_name)(*args, **kwargs)
             except BaseException as error:
@@ -74,7 +89,12 @@ class ComponentRunner:
     def _sort(self) -> None:
         self._components.sort(key=lambda component: getattr(component, "priority", 0))
         having = self.having = {
-            hook: tuple(c for c in self._components if has_hook(c, hook)) for hook in HOOKS
+            hook: tuple(
+                c
+                for c in self._components
+                if has_hook(c, hook) and not (hook in _OF_LIFE and id(c) in self._guests)
+            )
+            for hook in HOOKS
         }
         self.watches_publishing = bool(having["on_artifact_published"])
         self.decides_deliveries = bool(

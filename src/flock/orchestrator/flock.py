@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TYPE_CHECKING, Literal, NoReturn, Self
 from uuid import UUID
 
-from flock.clock import Clock, SystemClock
+from flock.clock import Clock, ShiftedClock, SystemClock
 from flock.core.agent import Agent
 from flock.core.artifacts import EXTERNAL, Artifact, Publishable, is_text
 from flock.core.builder import AgentBuilder, settle
@@ -17,7 +17,7 @@ from flock.core.lifecycle import Engine
 from flock.core.semantic import Embedder
 from flock.core.spans import Span, seconds
 from flock.core.usage import Budget, Spent
-from flock.core.visibility import Visibility
+from flock.core.visibility import AgentIdentity, Visibility
 from flock.core.workflow import WorkflowStatus
 from flock.engines.dspy import DSPyEngine
 from flock.engines.function import FunctionEngine
@@ -32,10 +32,12 @@ from flock.errors import (
 from flock.orchestrator import inside
 from flock.orchestrator.calls import Calls
 from flock.orchestrator.events import EventStream
+from flock.orchestrator.fork import Changes, Fork, Settings, moment_of
 from flock.orchestrator.history import default_provider
 from flock.orchestrator.idle import IdleReport
 from flock.orchestrator.matcher import Matcher
 from flock.orchestrator.opening import Opening
+from flock.orchestrator.replay import Reader, Replay, checked_position, replayed
 from flock.orchestrator.scheduler import UNLIMITED
 from flock.orchestrator.tracing import TracingManager
 from flock.orchestrator.wiring import Parts
@@ -132,6 +134,16 @@ class Flock:
         self._idle = self._parts.idle
         self._publisher = self._parts.publisher
         self._published_in_a_row = 0
+        self._context_provider = context_provider or default_provider
+        self._settings: Settings = {
+            "model": model,
+            "name": f"{name} (fork)",
+            "max_agent_iterations": max_agent_iterations,
+            "max_concurrency": max_concurrency,
+            "context_provider": context_provider,
+            "embedder": embedder,
+            "no_output": no_output,
+        }
 
     def __repr__(self) -> str:
         return f"Flock({self.name!r}, {len(self._agents)} agents, {self._opening.state})"
@@ -161,6 +173,9 @@ class Flock:
             raise DeclarationError(msg)
         agent = self._agents[name] = Agent(name, self._make_engine)
         self._unsettle()
+        return self._builder(agent)
+
+    def _builder(self, agent: Agent) -> AgentBuilder:
         return AgentBuilder(agent, self._unsettle, self._parts.workbench)
 
     @property
@@ -416,6 +431,7 @@ class Flock:
 
     async def _admit(self) -> int:
         """Open the board if need be and wait for room; return the depth of what is published."""
+        self._refuse_forks()
         place = inside.where(self)
         if place is None or self._opening.state not in {"opening", "closing"}:
             await self._opening.open()
@@ -644,6 +660,94 @@ class Flock:
         """
         await self._opening.open()
         await redrive(self._parts, self._agents, dead_letter_id)
+
+    # --- the past ---
+
+    async def replay(self, correlation_id: str, *, until: int | None = None) -> Replay:
+        """Rebuild what was on the board for a workflow, and what each of its runs saw.
+
+        The board is only read, and need not be open: nothing on it goes on for that. The
+        artifacts and run records of the workflow are read page by page and held in memory.
+        It shows everything, whoever may read it; each run's `history()` is what its agent
+        could see.
+
+        Args:
+            correlation_id: The workflow.
+            until: The position up to which it is shown, the `seq` of an artifact; to the
+                newest unless said.
+
+        Raises:
+            NotFound: Nothing of the workflow is on the board.
+            DeclarationError: `until` is no position.
+        """
+        end = None if until is None else checked_position(until, "until")
+        return await replayed(self.store, str(correlation_id), end, self._reader_of)
+
+    async def fork(
+        self,
+        correlation_id: str,
+        *,
+        at: int | None = None,
+        agents: Changes | None = None,
+        recorded: bool = False,
+        timeout: Span | None = None,
+    ) -> Fork:
+        """Run a workflow again from a point of it, with changed agents, and compare the outcomes.
+
+        It happens on a scratch board in memory; this one is only read, and need not be open.
+        What lay on the board at `at` is given as it was, under its ids. What had been used by
+        then is not used again; what was open, or matches a changed agent, is. What came from
+        outside later comes again, once the scratch board is at rest. All else is made anew,
+        with models, tools and outside effects as real as ever, under budgets of the same
+        size. The scratch board's clock starts at that time.
+
+        Args:
+            correlation_id: The workflow.
+            at: A position on the board, such as the `seen` of a replayed run; before
+                everything but what came from outside unless said.
+            agents: What is changed. By name: a function, an engine, a model string, or None
+                for nobody; the agent keeps all else. Or a function that declares agents on
+                the scratch board; they replace those of their names.
+            recorded: Whether agents that are not changed answer as they did where their
+                inputs are equal, instead of running again.
+            timeout: How long to wait for the scratch board to be at rest: a `timedelta` or
+                seconds.
+
+        Raises:
+            NotFound: Nothing of the workflow is on the board, or an agent is not declared.
+            DeclarationError: `at` is no position, or a changed agent makes no sense.
+        """
+        from flock.orchestrator.scratch import Scratch
+
+        position = 0 if at is None else checked_position(at, "at")
+        span = None if timeout is None else seconds(timeout, "timeout", zero=True)
+        before = await self.replay(correlation_id)
+        shift = moment_of(before, position) - self.clock.time()
+        scratch = Scratch(self, self._settings, ShiftedClock(self.clock, shift))
+        scratch.share(self._parts.components, self._parts.ledger)
+        scratch.declare(self._agents, agents, before if recorded else None)
+        return await scratch.run_again(before, position, self.store.consumptions, span)
+
+    def _reader_of(self, agent: str) -> Reader:
+        found = self._agents.get(agent)
+        if found is None:
+            return AgentIdentity(agent), self._context_provider
+        return found.identity, found.context_provider or self._context_provider
+
+    def _refuse_forks(self) -> None:
+        """Let nothing that runs on a scratch board reach the board it was forked from.
+
+        Raises:
+            PublishError: It tried.
+        """
+        place = inside.place.get()
+        board = None if place is None else place[0]
+        if board is not None and getattr(board, "origin", None) is self:
+            msg = (
+                f"{inside.who(board)} runs on a fork of this board, and would change the board "
+                "itself; let it return what it makes instead of publishing it through the board"
+            )
+            raise PublishError(msg)
 
     # --- watching ---
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from flock.core.filters import FilterConfig
@@ -21,7 +21,10 @@ _LARGEST_PAGE: Final = 10_000
 
 
 class Request:
-    """One run's question to a context provider; what it sees is what its agent may see."""
+    """One run's question to a context provider; what it sees is what its agent may see.
+
+    It is answered as of one moment: what lay on the board then, and was open then.
+    """
 
     def __init__(
         self,
@@ -30,12 +33,14 @@ class Request:
         inputs: tuple[Artifact, ...],
         store: BlackboardStore,
         now: float,
+        seen: int,
     ) -> None:
         self.agent = agent
         self.correlation_id = correlation_id
         self.inputs = inputs
         self._store = store
         self._now = now
+        self._seen = seen
         self._shown: dict[int, Artifact] = {}
 
     async def query(
@@ -48,7 +53,7 @@ class Request:
             limit: How many at the most.
         """
         found: list[Artifact] = []
-        before: int | None = None
+        before = self._seen + 1
         size = limit
         while len(found) < limit:
             page = await self._store.latest(where, limit=size, before=before)
@@ -61,6 +66,10 @@ class Request:
         self._shown.update((artifact.key, artifact) for artifact in found)
         return found
 
+    async def answered_by(self, provider: ContextProvider) -> tuple[Artifact, ...]:
+        """Return what a provider chooses, as far as the agent may read it."""
+        return await self.admitted(await provider(self))
+
     async def admitted(self, chosen: Iterable[Artifact]) -> tuple[Artifact, ...]:
         """Return those of the chosen that lie on the board and the agent may read."""
         admitted: list[Artifact] = []
@@ -69,7 +78,9 @@ class Request:
                 admitted.append(artifact)
                 continue
             stored = await self._store.get(artifact.id)
-            if stored is not None and can_read(stored, self.agent, self._now):
+            if stored is None or stored.seq > self._seen:
+                continue
+            if can_read(stored, self.agent, self._now):
                 admitted.append(stored)
         return tuple(admitted)
 
@@ -96,12 +107,12 @@ async def default_provider(request: ContextRequest) -> list[Artifact]:
 
 
 async def load_history(
-    run: Run,
-    agent: AgentIdentity,
-    provider: ContextProvider,
-    store: BlackboardStore,
-    clock: Callable[[], float],
+    run: Run, agent: AgentIdentity, provider: ContextProvider, store: BlackboardStore
 ) -> tuple[Artifact, ...]:
-    """Return the history that a provider chose for a run, as far as its agent may read it."""
-    request = Request(agent, run.correlation_id, tuple(run.artifacts), store, clock())
-    return await request.admitted(await provider(request))
+    """Return the history that a provider chose for a run, as far as its agent may read it.
+
+    It is the board as of the beginning of the run's last attempt, whenever that is asked for.
+    """
+    inputs = tuple(run.artifacts)
+    request = Request(agent, run.correlation_id, inputs, store, run.began, run.seen)
+    return await request.answered_by(provider)

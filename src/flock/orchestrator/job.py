@@ -131,6 +131,7 @@ class Job(Run):
         self.steps = None
         self.kept_steps = None
         self.seen = 0
+        self.began = 0.0
         self.usage = None
         self.has_begun = False
         self.use(artifacts)

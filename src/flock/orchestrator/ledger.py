@@ -54,6 +54,10 @@ class Ledger:
         """Bound what the whole board spends."""
         self._board.append(budget)
 
+    def share(self, other: Ledger) -> None:
+        """Bound what this board spends as another one is, each for itself."""
+        self._board += other._board
+
     def settle(self, agents: Iterable[Agent]) -> None:
         """Take the budgets from the declarations."""
         self._budgets = [(None, budget) for budget in self._board]

@@ -228,7 +228,7 @@ class Publisher:
                 for artifact in starting:
                     matcher.match(artifact, opened, without)
         commit = Commit(artifacts, opened, closed, run, self._now())
-        if self._keeps_progress or buried or idempotency_key:  # which few commits have
+        if self._keeps_progress or maker or buried or idempotency_key:  # which few commits have
             commit.buried, commit.idempotency_key = buried, idempotency_key
             self._note_progress(commit, maker, begun)
         try:
@@ -259,6 +259,22 @@ class Publisher:
             self._tell_published(commit.artifacts)
         if commit.opened:
             self.route(commit.opened)
+
+    async def matched(
+        self, artifacts: Sequence[Artifact], without: str | None = None
+    ) -> list[Delivery]:
+        """Return the deliveries that artifacts would open.
+
+        Args:
+            artifacts: What is about to be committed.
+            without: An agent that they do not start.
+
+        Raises:
+            PublishError: The embedder failed.
+        """
+        opened: list[Delivery] = []
+        await self._weigh(self.matcher, artifacts, opened, without)
+        return opened
 
     async def _weigh(
         self,

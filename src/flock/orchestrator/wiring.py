@@ -175,4 +175,4 @@ class Parts:
     async def _load_history(self, job: Job) -> tuple[Artifact, ...]:
         agent = job.lane.agent
         provider = agent.context_provider or self._context_provider
-        return await load_history(job, agent.identity, provider, self.store, self.clock.time)
+        return await load_history(job, agent.identity, provider, self.store)

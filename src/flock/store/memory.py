@@ -8,8 +8,9 @@ import weakref
 from array import array
 from bisect import bisect_left
 from collections import Counter
+from dataclasses import replace
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypeVar, cast
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -28,13 +29,22 @@ from flock.store.protocol import (
     ConsumptionRecord,
     DeadLetter,
     OpenWork,
+    RunRecord,
     locked_by,
     require_count,
 )
 from flock.store.rows import Row, artifact_of, row_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import (
+        AsyncIterator,
+        Callable,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+        Set,
+    )
     from datetime import datetime
 
     from flock.core.delivery import Run
@@ -46,8 +56,12 @@ M = TypeVar("M", bound=BaseModel)
 
 _EVERYTHING = FilterConfig()
 
-_Consumed: TypeAlias = tuple[int, str, int, str, float]
-"""Artifact key, agent, run key, workflow, seconds since the epoch."""
+_Ran: TypeAlias = tuple[int | tuple[int, ...], str, int, str, float]
+"""Keys of the inputs (the key alone if it is one), agent, run key, workflow, seconds since the
+epoch."""
+
+_FACTS: Final = 4
+"""How many numbers are kept of each run beside: `seen`, `position`, `made` and `attempt`."""
 
 
 class InMemoryBlackboardStore:
@@ -70,8 +84,12 @@ class InMemoryBlackboardStore:
         self._last_of_workflow: dict[str, int] = {}
         self._before_in_workflow = array("q")
         self._open: dict[Delivery, None] = {}
-        self._consumed: Chunks[_Consumed | None] = Chunks()
-        self._consumed_by_key: dict[int, builtins.list[int]] = {}
+        self._ran: Chunks[_Ran | None] = Chunks()
+        self._facts = array("q")
+        self._began = array("d")
+        self._emitted: dict[int, array[int]] = {}
+        self._ran_over: dict[int, array[int]] = {}
+        self._ran_in: dict[str, array[int]] = {}
         self._indexed = 0
         self._dead: dict[UUID, DeadLetter] = {}
         self._accounts = Accounts()
@@ -123,8 +141,14 @@ class InMemoryBlackboardStore:
             open_deliveries[delivery] = None
         if run is not None:
             keys = run.parent_keys
-            for key in keys if len(keys) < 2 else dict.fromkeys(keys):
-                self._consumed.append((key, run.agent, run.key, run.correlation_id, commit.at))
+            inputs = keys[0] if len(keys) == 1 else keys
+            self._ran.append((inputs, run.agent, run.key, run.correlation_id, commit.at))
+            made = run.emitted + len(commit.artifacts)
+            self._facts.extend((run.seen, len(self._rows), made, run.attempt))
+            self._began.append(run.began)
+        elif commit.maker is not None and commit.artifacts:
+            emitted = self._emitted.setdefault(commit.maker.key, array("q"))
+            emitted.extend(artifact.seq for artifact in commit.artifacts)
         if commit.buried or commit.redriven or commit.charges or commit.idempotency_key:
             self._keep_books(commit)
         commit.is_done = True
@@ -148,7 +172,7 @@ class InMemoryBlackboardStore:
 
     def _keep_books(self, commit: Commit) -> None:
         if commit.buried is not None:
-            self._dead[commit.buried.id] = commit.buried
+            self._dead[commit.buried.id] = replace(commit.buried, position=len(self._rows))
         if commit.redriven is not None:
             del self._dead[commit.redriven]
         for charge in commit.charges:
@@ -269,16 +293,57 @@ class InMemoryBlackboardStore:
 
     async def consumptions(self, artifact_id: UUID | str) -> builtins.list[ConsumptionRecord]:
         """Return which runs used an artifact, in the order they committed."""
-        for position in range(self._indexed, len(self._consumed)):
-            record = self._consumed[position]
-            if record is not None:
-                self._consumed_by_key.setdefault(record[0], []).append(position)
-        self._indexed = len(self._consumed)
-        found = map(self._consumed.__getitem__, self._consumed_by_key.get(_key(artifact_id), ()))
+        key = _key(artifact_id)
+        if key not in self._seq_by_key:
+            return []
+        self._index_runs()
+        found = map(self._ran.__getitem__, self._ran_over.get(key, ()))
         return [
             ConsumptionRecord(UUID(int=key), agent, f"{run:032x}", workflow, as_datetime(at))
-            for key, agent, run, workflow, at in filter(None, found)
+            for _, agent, run, workflow, at in filter(None, found)
         ]
+
+    async def runs(
+        self, correlation_id: str, *, limit: int = 100, after: int = 0
+    ) -> builtins.list[RunRecord]:
+        """Return a page of the runs of a workflow that succeeded; see `BlackboardStore.runs`."""
+        self._index_runs()
+        places = self._ran_in.get(correlation_id, array("q"))
+        first = bisect_left(places, after)  # a run's number is its place, from 1
+        return [*map(self._run_at, places[first : first + max(limit, 0)])]
+
+    def _run_at(self, place: int) -> RunRecord:
+        ran = self._ran[place]
+        assert ran is not None
+        inputs, agent, run, workflow, at = ran
+        seen, position, made, attempt = self._facts[place * _FACTS : (place + 1) * _FACTS]
+        emitted = self._emitted.get(run, ())
+        seqs = (*emitted, *range(position + 1 - made + len(emitted), position + 1))
+        rows = (self._rows[seq - 1] for seq in seqs)
+        return RunRecord(
+            place + 1,
+            f"{run:032x}",
+            agent,
+            workflow,
+            tuple(UUID(int=key) for key in _keys(inputs)),
+            tuple(UUID(int=row[0]) for row in rows if row is not None),
+            made,
+            attempt,
+            seen,
+            position,
+            self._began[place],
+            at,
+        )
+
+    def _index_runs(self) -> None:
+        """Note which runs used what, and which are of a workflow, for those since the last time."""
+        for place in range(self._indexed, len(self._ran)):
+            ran = self._ran[place]
+            if ran is not None:
+                for key in dict.fromkeys(_keys(ran[0])):
+                    self._ran_over.setdefault(key, array("q")).append(place)
+                self._ran_in.setdefault(ran[3], array("q")).append(place)
+        self._indexed = len(self._ran)
 
     async def summary(self, where: FilterConfig | None = None) -> ArtifactSummary:
         """Return how many artifacts there are, and of what kinds."""
@@ -305,9 +370,10 @@ class InMemoryBlackboardStore:
         """Return what was spent: in a workflow, by an agent, in a run, or in all."""
         return self._accounts.spent(correlation_id, agent, run_id)
 
-    async def dead_letters(self) -> builtins.list[DeadLetter]:
-        """Return the dead letters, oldest first."""
-        return [*self._dead.values()]
+    async def dead_letters(self, correlation_id: str | None = None) -> builtins.list[DeadLetter]:
+        """Return the dead letters, of one workflow if it is named, oldest first."""
+        letters = self._dead.values()
+        return [x for x in letters if correlation_id in {None, x.correlation_id}]
 
     async def delete_before(self, moment: datetime) -> int:
         """Delete artifacts published before a moment, but nothing that open work needs.
@@ -355,10 +421,7 @@ class InMemoryBlackboardStore:
             workflow = self._row(seq)[5]
             self._before_in_workflow[seq - 1] = self._last_of_workflow.get(workflow, 0)
             self._last_of_workflow[workflow] = seq
-        used = ((p, self._consumed[p]) for p in range(len(self._consumed)))
-        self._consumed.replace({p: None for p, r in used if r is not None and r[0] in doomed})
-        self._consumed_by_key.clear()
-        self._indexed = 0
+        self._forget_runs(doomed.keys())
         return len(doomed)
 
     def _needed(self) -> set[int]:
@@ -369,6 +432,22 @@ class InMemoryBlackboardStore:
         for letter in self._dead.values():
             needed.update(a.key for a in (*letter.artifacts, *letter.delivered))
         return needed
+
+    def _forget_runs(self, doomed: Set[int]) -> None:
+        """Forget runs that used something of what is deleted, and nothing that is left."""
+        left = self._seq_by_key
+        gone: dict[int, _Ran | None] = {}
+        for place in range(len(self._ran)):
+            ran = self._ran[place]
+            if ran is not None:
+                keys = _keys(ran[0])
+                if not doomed.isdisjoint(keys) and left.keys().isdisjoint(keys):
+                    gone[place] = None
+                    self._emitted.pop(ran[2], None)
+        self._ran.replace(gone)
+        self._ran_over.clear()
+        self._ran_in.clear()
+        self._indexed = 0
 
     def watch(self, where: FilterConfig | None = None) -> AsyncIterator[Artifact]:
         """Yield artifacts as they are committed, from the call on, until the store closes."""
@@ -494,6 +573,10 @@ class _Watch:
 
     async def aclose(self) -> None:
         self.end()
+
+
+def _keys(inputs: int | tuple[int, ...]) -> tuple[int, ...]:
+    return (inputs,) if isinstance(inputs, int) else inputs
 
 
 def _key(artifact_id: UUID | str) -> int:

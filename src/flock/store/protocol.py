@@ -110,6 +110,7 @@ class DeadLetter:
         index: Which of the agent's subscriptions gathered the run, from 0; None if it was
             called directly.
         delivered: What was delivered to the subscription. A hook may have chosen other inputs.
+        position: The newest `seq` on the board once it was kept; set by the store.
     """
 
     id: UUID
@@ -119,6 +120,7 @@ class DeadLetter:
     created: float
     index: int | None = None
     delivered: tuple[Artifact, ...] = ()
+    position: int = 0
 
     def __repr__(self) -> str:
         inputs = ", ".join(artifact.type for artifact in self.run.artifacts)
@@ -175,6 +177,50 @@ class ConsumptionRecord:
     run_id: str
     correlation_id: str
     consumed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What a run that succeeded used and made, as the board kept it.
+
+    Attributes:
+        number: Its place among the runs of the board, in the order they were committed.
+        run_id: Its id, the same for every attempt.
+        agent: Name of the agent.
+        correlation_id: Its workflow.
+        inputs: Ids of the inputs in the order the agent got them, also of those that were
+            deleted or never lay on the board; empty for `invoke`, whose input is not stored.
+        outputs: Ids of the outputs that are on the board, in board order.
+        made: How many outputs it put on the board, deleted ones included.
+        attempt: Which attempt succeeded, from 1.
+        seen: The newest `seq` on the board when that attempt began.
+        position: The newest `seq` on the board once its end was committed.
+        began: When that attempt began, in seconds since the Unix epoch.
+        committed: When its end was committed, in seconds since the Unix epoch.
+    """
+
+    number: int
+    run_id: str
+    agent: str
+    correlation_id: str
+    inputs: tuple[UUID, ...]
+    outputs: tuple[UUID, ...]
+    made: int
+    attempt: int
+    seen: int
+    position: int
+    began: float
+    committed: float
+
+    @property
+    def began_at(self) -> datetime:
+        """When its last attempt began, in UTC."""
+        return as_datetime(self.began)
+
+    @property
+    def committed_at(self) -> datetime:
+        """When its end was committed, in UTC."""
+        return as_datetime(self.committed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +390,20 @@ class BlackboardStore(Protocol):
         """Return which runs used an artifact, in the order they committed."""
         ...
 
+    async def runs(
+        self, correlation_id: str, *, limit: int = 100, after: int = 0
+    ) -> builtins.list[RunRecord]:
+        """Return the runs of a workflow that succeeded, in the order they were committed.
+
+        A run is forgotten once all that it used was deleted.
+
+        Args:
+            correlation_id: The workflow.
+            limit: How many at the most.
+            after: Only those whose `number` is larger.
+        """
+        ...
+
     async def summary(self, where: FilterConfig | None = None) -> ArtifactSummary:
         """Return how many artifacts there are, and of what kinds."""
         ...
@@ -361,8 +421,8 @@ class BlackboardStore(Protocol):
         """
         ...
 
-    async def dead_letters(self) -> builtins.list[DeadLetter]:
-        """Return the dead letters, oldest first."""
+    async def dead_letters(self, correlation_id: str | None = None) -> builtins.list[DeadLetter]:
+        """Return the dead letters, of one workflow if it is named, oldest first."""
         ...
 
     async def delete_before(self, moment: datetime) -> int:

@@ -29,11 +29,13 @@ async def history(
     inputs: Sequence[Artifact],
     provider: ContextProvider = default_provider,
     now: float = T0,
+    seen: int | None = None,
 ) -> list[Artifact]:
     store = InMemoryBlackboardStore()
     await store.commit(Commit(board))
     run = Run(1, "amy", None, (), list(inputs))
-    return [*await load_history(run, AMY, provider, store, lambda: now)]
+    run.seen, run.began = store.position if seen is None else seen, now
+    return [*await load_history(run, AMY, provider, store)]
 
 
 def numbers(artifacts: Sequence[Artifact]) -> list[int]:

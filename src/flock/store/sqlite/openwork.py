@@ -67,29 +67,41 @@ def read_open_work(
 
 
 @undamaged("a dead letter of the board")
-def read_dead_letters(connection: sqlite3.Connection) -> list[DeadLetter]:
-    """Return the dead letters, oldest first."""
+def read_dead_letters(
+    connection: sqlite3.Connection, workflow: str | None = None
+) -> list[DeadLetter]:
+    """Return the dead letters, of one workflow if it is named, oldest first."""
     artifacts = Artifacts(connection)
-    return [
-        _dead_letter(connection, stored, artifacts)
-        for stored in connection.execute(query("dead_letters")).fetchall()
-    ]
+    found = (
+        connection.execute(query("dead_letters"))
+        if workflow is None
+        else connection.execute(query("workflow_dead_letters"), (workflow,))
+    )
+    return [_dead_letter(connection, stored, artifacts) for stored in found.fetchall()]
 
 
 def _dead_letter(
     connection: sqlite3.Connection, stored: tuple[Any, ...], artifacts: Artifacts
 ) -> DeadLetter:
     identity, run_id, agent, index, workflow, is_batch, attempt, emitted, used, inputs = stored[:10]
-    error_type, error_message, created = stored[10:]
+    error_type, error_message, created, seen, began, position = stored[10:]
     delivered = [artifacts.at(seq) for seq in json.loads(used)]
     chosen = delivered if inputs is None else inputs_from(inputs, artifacts.at)
     key = int.from_bytes(run_id)
     run = Run(key, agent, None, (), list(chosen), is_batch=bool(is_batch))
     run.correlation_id = workflow
     run.attempt, run.emitted = attempt, emitted
+    run.seen, run.began = seen, began
     _read_progress(connection, run)
     return DeadLetter(
-        UUID(bytes=identity), run, error_type, error_message, created, index, tuple(delivered)
+        UUID(bytes=identity),
+        run,
+        error_type,
+        error_message,
+        created,
+        index,
+        tuple(delivered),
+        position,
     )
 
 

@@ -47,10 +47,23 @@ WHERE correlation_id = ? ORDER BY number;
 -- name: run_inputs
 SELECT seq FROM consumptions WHERE run = ? ORDER BY place;
 
+-- name: workflow_runs
+SELECT number, id, agent, inputs, made, attempt, seen, position, began, committed FROM runs
+WHERE correlation_id = ? AND number > ? ORDER BY number LIMIT ?;
+
+-- name: workflow_outputs
+SELECT run, id FROM artifacts
+WHERE correlation_id = ? AND seq > ? AND seq <= ? AND run IS NOT NULL ORDER BY seq;
+
 -- name: dead_letters
 SELECT id, run, agent, subscription, correlation_id, is_batch, attempt, emitted, deliveries,
-    inputs, error_type, error_message, created
+    inputs, error_type, error_message, created, seen, began, position
 FROM dead_letters ORDER BY id;
+
+-- name: workflow_dead_letters
+SELECT id, run, agent, subscription, correlation_id, is_batch, attempt, emitted, deliveries,
+    inputs, error_type, error_message, created, seen, began, position
+FROM dead_letters WHERE correlation_id = ? ORDER BY id;
 
 -- name: spent
 SELECT model, calls, input_tokens, output_tokens, cached_tokens, usd, unpriced, latency

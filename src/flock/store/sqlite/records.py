@@ -175,8 +175,8 @@ class Progress:
         )
 
 
-def dead_letter_values(letter: DeadLetter) -> Values:
-    """Return a dead letter as a row of `dead_letters`."""
+def dead_letter_values(letter: DeadLetter, position: int) -> Values:
+    """Return a dead letter, kept at a position of the board, as a row of `dead_letters`."""
     run = letter.run
     return (
         letter.id.bytes,
@@ -191,6 +191,9 @@ def dead_letter_values(letter: DeadLetter) -> Values:
         letter.error_type,
         letter.error_message,
         letter.created,
+        run.seen,
+        run.began,
+        position,
     )
 
 

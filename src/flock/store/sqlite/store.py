@@ -28,6 +28,7 @@ from flock.store.protocol import (
     ConsumptionRecord,
     DeadLetter,
     OpenWork,
+    RunRecord,
     locked_by,
     require_count,
 )
@@ -36,6 +37,7 @@ from flock.store.sqlite.failures import ERRORS, named, undamaged
 from flock.store.sqlite.openwork import read_dead_letters, read_open_work
 from flock.store.sqlite.ownership import Ownership
 from flock.store.sqlite.queries import EVERYTHING, condition, query, sought
+from flock.store.sqlite.ran import read_runs
 from flock.store.sqlite.reader import Reader, connect, read_empty, read_once
 from flock.store.sqlite.records import ARTIFACT, artifact_from
 from flock.store.sqlite.transaction import Counters
@@ -434,6 +436,12 @@ class SQLiteBlackboardStore:
 
         return await self._read(read)
 
+    async def runs(
+        self, correlation_id: str, *, limit: int = 100, after: int = 0
+    ) -> builtins.list[RunRecord]:
+        """Return a page of the runs of a workflow that succeeded; see `BlackboardStore.runs`."""
+        return await self._read(lambda c: read_runs(c, correlation_id, limit, after))
+
     async def summary(self, where: FilterConfig | None = None) -> ArtifactSummary:
         """Return how many artifacts there are, and of what kinds."""
         wanted = condition(where)
@@ -453,9 +461,9 @@ class SQLiteBlackboardStore:
             )
         return await self._read(lambda c: accounts.spent(c, correlation_id, agent))
 
-    async def dead_letters(self) -> builtins.list[DeadLetter]:
-        """Return the dead letters, oldest first."""
-        return await self._read(read_dead_letters)
+    async def dead_letters(self, correlation_id: str | None = None) -> builtins.list[DeadLetter]:
+        """Return the dead letters, of one workflow if it is named, oldest first."""
+        return await self._read(lambda c: read_dead_letters(c, correlation_id))
 
     # --- watching ---
 

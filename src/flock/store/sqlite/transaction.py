@@ -61,7 +61,18 @@ _ARRIVALS: Final = insert(
     after="ON CONFLICT DO UPDATE SET number = max(number, excluded.number)",
 )
 _RUNS: Final = insert(
-    "runs", "number", "id", "agent", "correlation_id", "committed", "attempt", "seen"
+    "runs",
+    "number",
+    "id",
+    "agent",
+    "correlation_id",
+    "committed",
+    "attempt",
+    "seen",
+    "began",
+    "position",
+    "made",
+    "inputs",
 )
 _CONSUMPTIONS: Final = insert("consumptions", "seq", "run", "place")
 _OPEN_RUNS: Final = insert(
@@ -103,6 +114,9 @@ _LETTERS: Final = insert(
     "error_type",
     "error_message",
     "created",
+    "seen",
+    "began",
+    "position",
 )
 _LETTER_INPUTS: Final = insert("dead_letter_inputs", "seq", "letter")
 _REDRIVEN: Final = delete("dead_letters", "id")
@@ -262,6 +276,10 @@ class Transaction:
                 commit.at,
                 run.attempt,
                 run.seen,
+                run.began,
+                self._seq,
+                run.emitted + len(commit.artifacts),
+                b"".join(map(id_of, run.parent_keys)),
             )
         )
         if run.parent_keys:
@@ -283,7 +301,7 @@ class Transaction:
         self._open_runs.pop(run_key, None)
 
     def _bury(self, letter: DeadLetter) -> None:
-        values = dead_letter_values(letter)
+        values = dead_letter_values(letter, self._seq)
         self._letters.append(values)
         needed = seqs_in(text for text in (values[8], values[9]) if isinstance(text, str))
         self._letter_inputs += [(seq, letter.id.bytes) for seq in needed]

@@ -94,7 +94,11 @@ CREATE TABLE runs (
     correlation_id TEXT NOT NULL,
     committed REAL NOT NULL,
     attempt INTEGER NOT NULL,
-    seen INTEGER NOT NULL        -- the newest seq when its last attempt began
+    seen INTEGER NOT NULL,       -- the newest seq when its last attempt began
+    began REAL NOT NULL,         -- when that was
+    position INTEGER NOT NULL,   -- the newest seq once its end was committed
+    made INTEGER NOT NULL,       -- how many artifacts it put on the board
+    inputs BLOB NOT NULL         -- ids, one after the other, also of what was deleted since
 ) STRICT;
 
 CREATE INDEX runs_by_workflow ON runs (correlation_id);
@@ -116,6 +120,9 @@ CREATE TABLE dead_letters (
     correlation_id TEXT NOT NULL,
     is_batch INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
+    seen INTEGER NOT NULL,       -- the newest seq when its last attempt began; 0 before the first
+    began REAL NOT NULL,         -- when that was
+    position INTEGER NOT NULL,   -- the newest seq once it was kept
     emitted INTEGER NOT NULL,
     deliveries TEXT NOT NULL,
     inputs TEXT,
