@@ -11,6 +11,7 @@ from flock.testing.contract.evolution import Evolution
 from flock.testing.contract.lifetimes import Lifetimes
 from flock.testing.contract.progress import Progress
 from flock.testing.contract.queries import Queries
+from flock.testing.contract.runs import Runs
 from flock.testing.contract.values import Values
 from flock.testing.contract.watching import Watching
 
@@ -24,6 +25,7 @@ class StoreContract(
     Lifetimes,
     Progress,
     Queries,
+    Runs,
     Values,
     Watching,
 ):

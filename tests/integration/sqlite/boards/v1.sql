@@ -17,9 +17,9 @@ CREATE TABLE accounts (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO "accounts" VALUES('','',X'','some/model',1,10,5,0,0.25,0,0.0);
 INSERT INTO "accounts" VALUES('','slow',X'','some/model',1,10,5,0,0.25,0,0.0);
-INSERT INTO "accounts" VALUES('019b76daa8007c5585f201d6cb89499a','',X'','some/model',1,10,5,0,0.25,0,0.0);
-INSERT INTO "accounts" VALUES('019b76daa8007c5585f201d6cb89499a','slow',X'','some/model',1,10,5,0,0.25,0,0.0);
-INSERT INTO "accounts" VALUES('019b76daa8007c5585f201d6cb89499a','slow',X'019B76DAA8007C5586D30E9A5E1BC44F','some/model',1,10,5,0,0.25,0,0.0);
+INSERT INTO "accounts" VALUES('019b76daa80078ff827984e7b697e786','',X'','some/model',1,10,5,0,0.25,0,0.0);
+INSERT INTO "accounts" VALUES('019b76daa80078ff827984e7b697e786','slow',X'','some/model',1,10,5,0,0.25,0,0.0);
+INSERT INTO "accounts" VALUES('019b76daa80078ff827984e7b697e786','slow',X'019B76DAA80078FF81588BAB23056A53','some/model',1,10,5,0,0.25,0,0.0);
 CREATE TABLE arrivals (
     agent TEXT NOT NULL,
     subscription INTEGER NOT NULL,
@@ -51,13 +51,13 @@ CREATE TABLE artifacts (
     depth INTEGER NOT NULL,
     run BLOB                     -- the run that made it; NULL from outside
 ) STRICT;
-INSERT INTO "artifacts" VALUES(1,X'019B76DAA8007C5585F201D6CB894993','stored.Order',2,'{"n":1,"note":""}',2525453681,'external','first',NULL,NULL,NULL,NULL,1767225600.0,NULL,0,NULL);
-INSERT INTO "artifacts" VALUES(2,X'019B76DAA8007C5585F201D6CB894994','stored.Payment',1,'{"n":1}',3714131958,'external','first',NULL,'["gr\u00fcn", "paid"]',NULL,NULL,1767225600.0,NULL,0,NULL);
-INSERT INTO "artifacts" VALUES(3,X'019B76DAA8007C5585F201D6CB894995','stored.Order',2,'{"n":2,"note":"waits"}',3975240661,'external','019b76daa8007c5585f201d6cb894995',NULL,NULL,'{"kind":"Private","agents":["auditor","pair"]}','private',1767225600.0,NULL,0,NULL);
-INSERT INTO "artifacts" VALUES(4,X'019B76DAA8007C5585F201D6CB894996','stored.Broken',1,'{"n":3}',2909946377,'external','019b76daa8007c5585f201d6cb894996','p',NULL,NULL,NULL,1767225600.0,NULL,0,NULL);
-INSERT INTO "artifacts" VALUES(5,X'019B76DAA8007C5585F201D6CB894997','stored.Pair',1,'{"n":1}',1408114709,'pair','first',NULL,NULL,NULL,NULL,1767225600.0,X'019B76DAA8007C5585F201D6CB894993019B76DAA8007C5585F201D6CB894994',1,X'374066B902E5FCCB673EDBFA0B0FD350');
-INSERT INTO "artifacts" VALUES(6,X'019B76DAA8007C5585F201D6CB894999','flock.WorkflowError',1,'{"failed_agent":"broken","error_type":"ValueError","error_message":"number 3 is broken","timestamp":"2026-01-01T00:00:00Z","task_id":"019b76daa8007c558e3a05ea04213e2c.1","run_id":"019b76daa8007c558e3a05ea04213e2c","attempt":1}',4065385204,'broken','019b76daa8007c5585f201d6cb894996',NULL,NULL,NULL,NULL,1767225600.0,X'019B76DAA8007C5585F201D6CB894996',1,NULL);
-INSERT INTO "artifacts" VALUES(7,X'019B76DAA8007C5585F201D6CB89499A','stored.Slow',1,'{"n":4}',3046949249,'external','019b76daa8007c5585f201d6cb89499a',NULL,NULL,NULL,NULL,1767225600.0,NULL,0,NULL);
+INSERT INTO "artifacts" VALUES(1,X'019B76DAA80078FF827984E7B697E77F','stored.Order',2,'{"n":1,"note":""}',3240594109,'external','first',NULL,NULL,NULL,NULL,1767225600.0,NULL,0,NULL);
+INSERT INTO "artifacts" VALUES(2,X'019B76DAA80078FF827984E7B697E780','stored.Payment',1,'{"n":1}',2900218854,'external','first',NULL,'["gr\u00fcn", "paid"]',NULL,NULL,1767225600.0,NULL,0,NULL);
+INSERT INTO "artifacts" VALUES(3,X'019B76DAA80078FF827984E7B697E781','stored.Order',2,'{"n":2,"note":"waits"}',1516612478,'external','019b76daa80078ff827984e7b697e781',NULL,NULL,'{"kind":"Private","agents":["auditor","pair"]}','private',1767225600.0,NULL,0,NULL);
+INSERT INTO "artifacts" VALUES(4,X'019B76DAA80078FF827984E7B697E782','stored.Broken',1,'{"n":3}',3704534553,'external','019b76daa80078ff827984e7b697e782','p',NULL,NULL,NULL,1767225600.0,NULL,0,NULL);
+INSERT INTO "artifacts" VALUES(5,X'019B76DAA80078FF827984E7B697E783','stored.Pair',1,'{"n":1}',575853573,'pair','first',NULL,NULL,NULL,NULL,1767225600.0,X'019B76DAA80078FF827984E7B697E77F019B76DAA80078FF827984E7B697E780',1,X'2622D05E32A65C9A3417971728F1F694');
+INSERT INTO "artifacts" VALUES(6,X'019B76DAA80078FF827984E7B697E785','flock.WorkflowError',1,'{"failed_agent":"broken","error_type":"ValueError","error_message":"number 3 is broken","timestamp":"2026-01-01T00:00:00Z","task_id":"019b76daa80078ff89b180db793f9038.1","run_id":"019b76daa80078ff89b180db793f9038","attempt":1}',1230717956,'broken','019b76daa80078ff827984e7b697e782',NULL,NULL,NULL,NULL,1767225600.0,X'019B76DAA80078FF827984E7B697E782',1,NULL);
+INSERT INTO "artifacts" VALUES(7,X'019B76DAA80078FF827984E7B697E786','stored.Slow',1,'{"n":4}',398798372,'external','019b76daa80078ff827984e7b697e786',NULL,NULL,NULL,NULL,1767225600.0,NULL,0,NULL);
 CREATE TABLE consumptions (
     seq INTEGER NOT NULL,
     run INTEGER NOT NULL,        -- number of the run
@@ -71,7 +71,7 @@ CREATE TABLE dead_letter_inputs (
     letter BLOB NOT NULL,
     PRIMARY KEY (seq, letter)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "dead_letter_inputs" VALUES(4,X'019B76DAA8007C5585F201D6CB894998');
+INSERT INTO "dead_letter_inputs" VALUES(4,X'019B76DAA80078FF827984E7B697E784');
 CREATE TABLE dead_letters (
     id BLOB PRIMARY KEY,
     run BLOB NOT NULL,
@@ -80,6 +80,9 @@ CREATE TABLE dead_letters (
     correlation_id TEXT NOT NULL,
     is_batch INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
+    seen INTEGER NOT NULL,       -- the newest seq when its last attempt began; 0 before the first
+    began REAL NOT NULL,         -- when that was
+    position INTEGER NOT NULL,   -- the newest seq once it was kept
     emitted INTEGER NOT NULL,
     deliveries TEXT NOT NULL,
     inputs TEXT,
@@ -87,7 +90,7 @@ CREATE TABLE dead_letters (
     error_message TEXT NOT NULL,
     created REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "dead_letters" VALUES(X'019B76DAA8007C5585F201D6CB894998',X'019B76DAA8007C558E3A05EA04213E2C','broken',0,'019b76daa8007c5585f201d6cb894996',0,1,0,'[4]',NULL,'ValueError','number 3 is broken',1767225600.0);
+INSERT INTO "dead_letters" VALUES(X'019B76DAA80078FF827984E7B697E784',X'019B76DAA80078FF89B180DB793F9038','broken',0,'019b76daa80078ff827984e7b697e782',0,1,5,1767225600.0,6,0,'[4]',NULL,'ValueError','number 3 is broken',1767225600.0);
 CREATE TABLE deliveries (
     seq INTEGER NOT NULL,
     agent TEXT NOT NULL,
@@ -121,7 +124,7 @@ CREATE TABLE open_runs (
     inputs TEXT                  -- a JSON array of seqs and of artifacts that are not on the
                                  -- board; NULL if they are the deliveries'
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "open_runs" VALUES(X'019B76DAA8007C5586D30E9A5E1BC44F','slow',0,0,1,0.0,0,'[7]',NULL);
+INSERT INTO "open_runs" VALUES(X'019B76DAA80078FF81588BAB23056A53','slow',0,0,1,0.0,0,'[7]',NULL);
 CREATE TABLE runs (
     number INTEGER PRIMARY KEY,
     id BLOB NOT NULL UNIQUE,
@@ -129,16 +132,20 @@ CREATE TABLE runs (
     correlation_id TEXT NOT NULL,
     committed REAL NOT NULL,
     attempt INTEGER NOT NULL,
-    seen INTEGER NOT NULL        -- the newest seq when its last attempt began
+    seen INTEGER NOT NULL,       -- the newest seq when its last attempt began
+    began REAL NOT NULL,         -- when that was
+    position INTEGER NOT NULL,   -- the newest seq once its end was committed
+    made INTEGER NOT NULL,       -- how many artifacts it put on the board
+    inputs BLOB NOT NULL         -- ids, one after the other, also of what was deleted since
 ) STRICT;
-INSERT INTO "runs" VALUES(1,X'374066B902E5FCCB673EDBFA0B0FD350','pair','first',1767225600.0,1,2);
+INSERT INTO "runs" VALUES(1,X'2622D05E32A65C9A3417971728F1F694','pair','first',1767225600.0,1,2,1767225600.0,5,1,X'019B76DAA80078FF827984E7B697E77F019B76DAA80078FF827984E7B697E780');
 CREATE TABLE steps (
     run BLOB NOT NULL,
     name TEXT NOT NULL,
     value TEXT NOT NULL,         -- JSON
     PRIMARY KEY (run, name)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "steps" VALUES(X'019B76DAA8007C5586D30E9A5E1BC44F','first','{"$value": "before"}');
+INSERT INTO "steps" VALUES(X'019B76DAA80078FF81588BAB23056A53','first','{"$value": "before"}');
 CREATE INDEX artifacts_by_type ON artifacts (type);
 CREATE INDEX artifacts_by_workflow ON artifacts (correlation_id);
 CREATE INDEX artifacts_by_producer ON artifacts (produced_by);
