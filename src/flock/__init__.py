@@ -113,6 +113,8 @@ if TYPE_CHECKING:
     )
     from flock.orchestrator.flock import Flock
     from flock.orchestrator.idle import IdleReport
+    from flock.store.exchange import export_board, import_board
+    from flock.store.lines import ExportReport, ImportReport
     from flock.store.memory import InMemoryBlackboardStore
     from flock.store.protocol import ArtifactSummary, BlackboardStore, ConsumptionRecord, DeadLetter
     from flock.store.sqlite import SQLiteBlackboardStore
@@ -164,6 +166,7 @@ __all__ = [
     "Event",
     "EventStream",
     "EventsMissed",
+    "ExportReport",
     "Feedback",
     "File",
     "FileLimits",
@@ -181,6 +184,7 @@ __all__ = [
     "IdleReport",
     "Image",
     "ImageLimits",
+    "ImportReport",
     "InMemoryBlackboardStore",
     "JoinExpired",
     "JoinSpec",
@@ -251,9 +255,11 @@ __all__ = [
     "WorkflowError",
     "WorkflowIdle",
     "WorkflowStatus",
+    "export_board",
     "export_examples",
     "flock_tool",
     "flock_type",
+    "import_board",
     "past_runs",
     "read_examples",
     "toolbox_of",
@@ -429,6 +435,14 @@ _MODULES = {
     ),
     "flock.orchestrator.flock": ("Flock",),
     "flock.orchestrator.idle": ("IdleReport",),
+    "flock.store.exchange": (
+        "export_board",
+        "import_board",
+    ),
+    "flock.store.lines": (
+        "ExportReport",
+        "ImportReport",
+    ),
     "flock.store.memory": ("InMemoryBlackboardStore",),
     "flock.store.protocol": (
         "ArtifactSummary",

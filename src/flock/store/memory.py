@@ -29,6 +29,7 @@ from flock.store.protocol import (
     DeadLetter,
     OpenWork,
     locked_by,
+    require_count,
 )
 from flock.store.rows import Row, artifact_of, row_of
 
@@ -305,14 +306,30 @@ class InMemoryBlackboardStore:
         """
         require_aware(moment, "delete_before")
         limit = moment.timestamp()
-        needed = {delivery.artifact.key for delivery in self._open}
+        return self._delete(
+            {key: seq for key, seq in self._seq_by_key.items() if self._row(seq)[9] < limit}
+        )
+
+    async def keep_newest(self, count: int) -> int:
+        """Delete all but the newest artifacts of each workflow, but nothing that open work needs.
+
+        Raises:
+            ValueError: `count` is no number from 0 on.
+        """
+        require_count(count)
+        doomed: dict[int, int] = {}
+        for workflow in self._last_of_workflow:
+            for seq in islice(self._backwards(workflow), count, None):
+                doomed[self._row(seq)[0]] = seq
+        return self._delete(doomed)
+
+    def _delete(self, doomed: dict[int, int]) -> int:
+        """Delete artifacts, given by key and position, that nothing open needs; count them."""
+        for delivery in self._open:
+            doomed.pop(delivery.artifact.key, None)
         for letter in self._dead.values():
-            needed.update(artifact.key for artifact in letter.artifacts)
-        doomed = {
-            key: seq
-            for key, seq in self._seq_by_key.items()
-            if key not in needed and self._row(seq)[9] < limit
-        }
+            for artifact in (*letter.artifacts, *letter.delivered):
+                doomed.pop(artifact.key, None)
         if not doomed:
             return 0
         for key in doomed:

@@ -229,6 +229,17 @@ def locked_by(store: object, holder: str) -> str:
     )
 
 
+def require_count(count: object) -> None:
+    """Refuse what is no number of artifacts to keep.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        msg = f"keep_newest takes how many artifacts of each workflow to keep, not {count!r}"
+        raise ValueError(msg)
+
+
 class BlackboardStore(Protocol):
     """Keeps artifacts, deliveries and dead letters.
 
@@ -365,6 +376,20 @@ class BlackboardStore(Protocol):
 
         Raises:
             ValueError: The time is naive.
+        """
+        ...
+
+    async def keep_newest(self, count: int) -> int:
+        """Delete all but the newest artifacts of each workflow, but nothing that open work needs.
+
+        Args:
+            count: How many of each workflow to keep.
+
+        Returns:
+            How many were deleted.
+
+        Raises:
+            ValueError: `count` is no number from 0 on.
         """
         ...
 

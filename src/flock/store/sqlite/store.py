@@ -29,13 +29,15 @@ from flock.store.protocol import (
     DeadLetter,
     OpenWork,
     locked_by,
+    require_count,
 )
 from flock.store.sqlite import accounts, schema
 from flock.store.sqlite.failures import named
 from flock.store.sqlite.openwork import read_dead_letters, read_open_work
+from flock.store.sqlite.owned import open_for_writing
 from flock.store.sqlite.ownership import Ownership
 from flock.store.sqlite.queries import EVERYTHING, condition, query
-from flock.store.sqlite.reader import Reader, connect, read_empty, read_once
+from flock.store.sqlite.reader import Reader, read_empty, read_once
 from flock.store.sqlite.records import ARTIFACT, artifact_from
 from flock.store.sqlite.transaction import Counters
 from flock.store.sqlite.writer import Writer
@@ -52,9 +54,6 @@ T = TypeVar("T")
 
 Durability = Literal["process", "power"]
 
-_SYNCHRONOUS: Final = {"process": "NORMAL", "power": "FULL"}
-"""https://sqlite.org/pragma.html#pragma_synchronous, in WAL mode."""
-_LARGEST_WAL: Final = 64 * 1024 * 1024
 _PAGE: Final = 256
 
 
@@ -93,7 +92,7 @@ class SQLiteBlackboardStore:
             msg = f"durability is one of {', '.join(get_args(Durability))}, not {durability!r}"
             raise DeclarationError(msg)
         self.path = Path(path)
-        self.durability = durability
+        self.durability: Durability = durability
         self.read_only = read_only
         self._ownership = Ownership(self.path.resolve())
         self._holder = ""
@@ -175,17 +174,8 @@ class SQLiteBlackboardStore:
         return connection
 
     def _ready(self, holder: str) -> sqlite3.Connection:
+        connection, _ = open_for_writing(self.path, self.durability)
         try:
-            connection = connect(self.path, read_only=False)
-        except sqlite3.Error as error:
-            raise named(error, self.path) from error
-        try:
-            if schema.version_of(connection, self.path) == 0:
-                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self.durability]}")
-            connection.execute(f"PRAGMA journal_size_limit = {_LARGEST_WAL}")
-            schema.migrate(connection, self.path)
             self._ownership.sign(connection, holder)
             (self._counters.seq,) = connection.execute(query("position")).fetchone()
             (self._counters.run,) = connection.execute(query("last_run")).fetchone()
@@ -261,12 +251,10 @@ class SQLiteBlackboardStore:
             count: How many of each workflow to keep.
 
         Raises:
-            ValueError: `count` is negative.
+            ValueError: `count` is no number from 0 on.
             StoreError: It could not be done.
         """
-        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-            msg = f"keep_newest takes how many artifacts of each workflow to keep, not {count!r}"
-            raise ValueError(msg)
+        require_count(count)
         return await self._delete(query("surplus"), count)
 
     async def _delete(self, choose: str, limit: float) -> int:
