@@ -359,7 +359,7 @@ class _Import:
             line.agent,
             line.correlation_id,
             float(line.committed),
-            line.attempt or 1,
+            1 if line.attempt is None else line.attempt,
             seen,
         )
         if not self._connection.execute(query("import_run"), values).rowcount:

@@ -29,9 +29,28 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: It cannot be opened.
     """
-    mode = "ro" if read_only else "rwc"
+    if not read_only:
+        return _connected(path, "mode=rwc")
+    try:
+        return _connected(path, "mode=ro")
+    except sqlite3.OperationalError as error:
+        code = error.sqlite_errorcode & 0xFF
+        if code not in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN} or _is_in_use(path):
+            raise
+    # On a medium where not even `-shm` can be made, which readers share with a writer, nobody
+    # writes: https://sqlite.org/wal.html#readonly
+    return _connected(path, "mode=ro&immutable=1")
+
+
+def _is_in_use(path: Path) -> bool:
+    """Return whether a writer, or one that was killed, left something beside the file."""
+    wal = path.with_name(f"{path.name}-wal")
+    return not path.exists() or (wal.exists() and wal.stat().st_size > 0)
+
+
+def _connected(path: Path, options: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
+        f"{path.absolute().as_uri()}?{options}",
         uri=True,
         isolation_level=None,  # transactions are begun and ended here
         check_same_thread=False,  # one thread at a time
@@ -40,7 +59,7 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA busy_timeout = 5000")
         connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute("PRAGMA cache_size = -16384")
+        connection.execute("PRAGMA cache_size = -16384")  # which reads the file
     except BaseException:
         connection.close()
         raise
