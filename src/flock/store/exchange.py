@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from uuid import UUID
@@ -132,9 +133,10 @@ def _write(
     first = BoardLine(
         flock=version("flock"), exported=SystemClock().time(), correlation_id=correlation_id
     )
+    begun = next(lines, None)  # what is no board is told before anything is written
     with _created(file) as target:
         target.write(encoded(first.model_dump()))
-        for kind, line in lines:
+        for kind, line in () if begun is None else chain((begun,), lines):
             go_on()
             counts[kind] += 1
             target.write(line)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, BinaryIO, Final, Literal, NoReturn, TypeAlias, cast
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from flock.core.types import MAX_PAYLOAD
@@ -32,6 +32,18 @@ _Number = Annotated[int, Field(ge=0, le=2**62)]
 _Position = Annotated[int, Field(ge=1, le=2**62)]
 _Time = Annotated[float, Field(ge=-62_135_596_800, le=253_402_300_799, allow_inf_nan=False)]
 """What a `datetime` can be, in seconds since the Unix epoch."""
+
+
+_visibility: TypeAdapter[Visibility] = TypeAdapter(Visibility)
+
+
+def _checked_visibility(value: dict[str, Any]) -> dict[str, Any]:
+    _visibility.validate_json(to_json(value), strict=True)
+    return value
+
+
+_Visibility = Annotated[dict[str, Any], AfterValidator(_checked_visibility)]
+"""Kept as it was written: sets have no order, and a board comes back byte by byte."""
 
 
 class _Line(BaseModel):
@@ -67,7 +79,7 @@ class _Content(_Line):
     correlation_id: Annotated[str, Field(min_length=1)]
     partition_key: str | None = None
     tags: list[str] = []
-    visibility: Visibility | None = None
+    visibility: _Visibility | None = None
     created: _Time
     parents: list[UUID] = []
     depth: _Number = 0
@@ -192,7 +204,6 @@ Content: TypeAlias = _Content
 Line: TypeAlias = ArtifactLine | RunLine | DeadLetterLine | EndLine
 
 _lines: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="kind")])
-_visibility: TypeAdapter[Visibility] = TypeAdapter(Visibility)
 _ORDER: Final = {"artifact": 0, "run": 1, "dead_letter": 2, "end": 3}
 
 
@@ -201,9 +212,11 @@ def canonical(value: object) -> bytes:
     return to_json(value, inf_nan_mode="constants")
 
 
-def visibility_json(visibility: Visibility) -> bytes | None:
+def visibility_json(visibility: Mapping[str, object] | None) -> bytes | None:
     """Return a visibility as a store keeps it; None if it is public."""
-    return None if visibility.kind == "Public" else _visibility.dump_json(visibility)
+    if visibility is None or visibility["kind"] == "Public":
+        return None
+    return canonical(visibility)
 
 
 def encoded(fields: dict[str, object], **raw: bytes | None) -> bytes:

@@ -84,6 +84,7 @@ class _Export:
         self._path = path
         self._workflow = workflow
         self._skip = skip
+        self._lost: set[int] = set()  # positions of artifacts that were left out
 
     def lines(self) -> Iterator[tuple[str, bytes]]:
         whole = self._workflow is None
@@ -125,13 +126,15 @@ class _Export:
         self,
         kind: str,
         sql: str,
-        values: Mapping[str, object],
+        values: Mapping[str, Any],
         line_of: Callable[[Stored], bytes],
     ) -> Iterator[tuple[str, bytes]]:
         try:
             for row in self._connection.execute(sql, values).fetchall():
                 yield kind, line_of(row)
         except (sqlite3.DatabaseError, StoreCorrupt):
+            if kind == "artifact":
+                self._lost.add(values["start"])
             yield "damaged", b""
 
     def _artifact(self, row: Stored) -> bytes:
@@ -166,20 +169,21 @@ class _Export:
         while True:
             try:
                 row = rows.fetchone()
-                line = None if row is None else self._dead_letter(row)
-            except StoreCorrupt:
-                if not self._skip:
-                    raise
-                yield "damaged", b""
-                continue
             except sqlite3.DatabaseError:
                 if not self._skip:
                     raise
                 yield "damaged", b""
+                return  # what follows cannot be reached
+            if row is None:
                 return
-            if line is None:
-                return
-            yield "dead_letter", line
+            try:
+                line = self._dead_letter(row)
+            except (sqlite3.DatabaseError, StoreCorrupt):
+                if not self._skip:
+                    raise
+                yield "damaged", b""
+            else:
+                yield "dead_letter", line
 
     def _dead_letter(self, row: Stored) -> bytes:
         letter = stored_dead_letter(row)
@@ -212,7 +216,7 @@ class _Export:
 
     def _id_at(self, seq: int) -> UUID:
         row = self._connection.execute(query("id_at"), (seq,)).fetchone()
-        if row is None:
+        if row is None or seq in self._lost:
             msg = f"the artifact at position {seq} is missing, though a dead letter needs it"
             raise StoreCorrupt(msg)
         return UUID(bytes=row[0])
@@ -323,8 +327,7 @@ class _Import:
             return False
         self._seq = line.seq if self._keeps_positions else self._seq + 1
         tags = sorted(set(line.tags))
-        visibility = None if line.visibility is None else visibility_json(line.visibility)
-        kind = None if line.visibility is None else line.visibility.kind.lower()
+        visibility = visibility_json(line.visibility)
         values = (
             self._seq,
             identity,
@@ -337,7 +340,7 @@ class _Import:
             line.partition_key,
             json.dumps(tags) if tags else None,
             visibility,
-            None if visibility is None else kind,
+            None if visibility is None else str((line.visibility or {})["kind"]).lower(),
             float(line.created),
             b"".join(parent.bytes for parent in line.parents) or None,
             line.depth,
@@ -421,7 +424,7 @@ class _Import:
 
 def _loose_row(content: Content) -> list[object]:
     """Return an input that is not on the board, as a dead letter keeps it."""
-    visibility = None if content.visibility is None else visibility_json(content.visibility)
+    visibility = visibility_json(content.visibility)
     return [
         content.id.int,
         content.type,

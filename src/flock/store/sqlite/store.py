@@ -195,18 +195,20 @@ class SQLiteBlackboardStore:
         writer, reader = self._writer, self._reader
         self._writer = self._reader = self._loop = None
         try:
-            if writer is not None:
-                await writer.close()
-        finally:
             if reader is not None:
-                reader.close()
-            self._ownership.release()
+                reader.close()  # before the writer, which moves `-wal` into the file as the last
+        finally:
+            try:
+                if writer is not None:
+                    await writer.close()
+            finally:
+                self._ownership.release()
 
     def _abandon(self) -> None:
-        if self._writer is not None:
-            self._writer.abandon()
         if self._reader is not None:
             self._reader.close()
+        if self._writer is not None:
+            self._writer.abandon()
         self._writer = self._reader = self._loop = None
         self._ownership.release()
 
