@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any, Final, cast
 
-from flock.store.sqlite import store
+from flock.store.sqlite import owned
 from flock.store.sqlite.reader import connect
 
 DIED: Final = 9
@@ -51,4 +51,4 @@ def die(at: int) -> None:
     def dying(path: Path, *, read_only: bool) -> sqlite3.Connection:
         return cast("sqlite3.Connection", Dying(connect(path, read_only=read_only), at))
 
-    store.connect = dying
+    owned.connect = dying

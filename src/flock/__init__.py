@@ -117,6 +117,8 @@ if TYPE_CHECKING:
     from flock.orchestrator.fork import Fork
     from flock.orchestrator.idle import IdleReport
     from flock.orchestrator.replay import Replay, ReplayedRun
+    from flock.store.exchange import export_board, import_board
+    from flock.store.lines import ExportReport, ImportReport
     from flock.store.memory import InMemoryBlackboardStore
     from flock.store.protocol import (
         ArtifactSummary,
@@ -177,6 +179,7 @@ __all__ = [
     "Event",
     "EventStream",
     "EventsMissed",
+    "ExportReport",
     "Feedback",
     "FieldChange",
     "File",
@@ -196,6 +199,7 @@ __all__ = [
     "IdleReport",
     "Image",
     "ImageLimits",
+    "ImportReport",
     "InMemoryBlackboardStore",
     "JoinExpired",
     "JoinSpec",
@@ -270,9 +274,11 @@ __all__ = [
     "WorkflowError",
     "WorkflowIdle",
     "WorkflowStatus",
+    "export_board",
     "export_examples",
     "flock_tool",
     "flock_type",
+    "import_board",
     "past_runs",
     "read_examples",
     "toolbox_of",
@@ -452,6 +458,14 @@ _MODULES = {
     "flock.orchestrator.fork": ("Fork",),
     "flock.orchestrator.idle": ("IdleReport",),
     "flock.orchestrator.replay": ("Replay", "ReplayedRun"),
+    "flock.store.exchange": (
+        "export_board",
+        "import_board",
+    ),
+    "flock.store.lines": (
+        "ExportReport",
+        "ImportReport",
+    ),
     "flock.store.memory": ("InMemoryBlackboardStore",),
     "flock.store.protocol": (
         "ArtifactSummary",

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from flock.cli.board.command import board
 from flock.cli.demo.command import demo
 from flock.cli.models import models
 from flock.cli.tune import tune
@@ -22,6 +23,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(tune)
 app.command()(version)
+app.add_typer(board)
 app.add_typer(models)
 
 

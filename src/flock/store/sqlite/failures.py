@@ -72,7 +72,7 @@ def named(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> StoreError:
     if code in _CORRUPT:
         return StoreCorrupt(
             f"{board} is damaged, or is no board ({error}); restore a copy, or save what can be "
-            "read with `flock board export`"
+            "read with `flock board export --skip-damaged`"
         )
     if code in _BUSY:
         return StoreLocked(

@@ -132,3 +132,126 @@ DELETE FROM runs WHERE number IN (
 
 -- name: drop_doomed
 DROP TABLE doomed;
+
+-- name: extent
+SELECT count(*), (SELECT count(DISTINCT correlation_id) FROM artifacts), min(created), max(created)
+FROM artifacts;
+
+-- name: workflow
+SELECT (SELECT count(*) FROM runs WHERE correlation_id = :workflow),
+    (SELECT count(*) FROM artifacts AS a JOIN deliveries AS d ON d.seq = a.seq
+        WHERE a.correlation_id = :workflow),
+    (SELECT count(*) FROM dead_letters WHERE correlation_id = :workflow),
+    (SELECT created FROM artifacts WHERE seq = :first),
+    (SELECT created FROM artifacts WHERE seq = :last);
+
+-- name: waiting
+-- What was delivered and is in no run that was gathered or begun.
+SELECT d.agent, d.subscription, count(*), min(d.seq) FROM deliveries AS d
+WHERE (d.seq, d.agent, d.subscription) NOT IN (
+    SELECT used.value, r.agent, r.subscription FROM open_runs AS r, json_each(r.deliveries) AS used
+)
+GROUP BY d.agent, d.subscription ORDER BY d.agent, d.subscription;
+
+-- name: open_for
+SELECT agent, subscription FROM deliveries WHERE seq = ? ORDER BY agent, subscription;
+
+-- name: dead_letters_of
+SELECT letter FROM dead_letter_inputs WHERE seq = ? ORDER BY letter;
+
+-- name: dead_letter
+SELECT id, run, agent, subscription, correlation_id, is_batch, attempt, emitted, deliveries,
+    inputs, error_type, error_message, created
+FROM dead_letters WHERE id = ?;
+
+-- name: export_board
+-- Everything from a position on.
+SELECT {artifact}, run, (SELECT key FROM idempotency_keys AS k WHERE k.seq = artifacts.seq)
+FROM artifacts WHERE seq >= :start AND seq <= :end ORDER BY seq;
+
+-- name: export_workflow
+-- A workflow, and what its runs and dead letters used of others.
+SELECT {artifact}, run, (SELECT key FROM idempotency_keys AS k WHERE k.seq = artifacts.seq)
+FROM artifacts WHERE seq IN (
+    SELECT seq FROM artifacts WHERE correlation_id = :workflow
+    UNION
+    SELECT c.seq FROM runs AS r JOIN consumptions AS c ON c.run = r.number
+    WHERE r.correlation_id = :workflow
+    UNION
+    SELECT i.seq FROM dead_letters AS l JOIN dead_letter_inputs AS i ON i.letter = l.id
+    WHERE l.correlation_id = :workflow
+) AND seq >= :start AND seq <= :end ORDER BY seq;
+
+-- name: export_runs
+SELECT id, agent, correlation_id, committed, attempt, seen, began, position, made, inputs FROM runs
+WHERE number >= :start AND number <= :end ORDER BY number;
+
+-- name: export_workflow_runs
+SELECT id, agent, correlation_id, committed, attempt, seen, began, position, made, inputs FROM runs
+WHERE correlation_id = :workflow AND number >= :start AND number <= :end ORDER BY number;
+
+-- name: export_dead_letters
+SELECT id, run, agent, subscription, correlation_id, is_batch, attempt, emitted, deliveries,
+    inputs, error_type, error_message, created, seen, began, position
+FROM dead_letters ORDER BY id;
+
+-- name: export_workflow_dead_letters
+SELECT id, run, agent, subscription, correlation_id, is_batch, attempt, emitted, deliveries,
+    inputs, error_type, error_message, created, seen, began, position
+FROM dead_letters WHERE correlation_id = :workflow ORDER BY id;
+
+-- name: id_at
+SELECT id FROM artifacts WHERE seq = ?;
+
+-- name: stored_as
+SELECT seq, checksum FROM artifacts WHERE id = ?;
+
+-- name: imported
+-- Positions in the file that is imported, and on the board.
+CREATE TEMP TABLE imported (old INTEGER PRIMARY KEY, new INTEGER NOT NULL) STRICT;
+
+-- name: remember_imported
+INSERT INTO imported (old, new) VALUES (?, ?);
+
+-- name: newest_imported
+SELECT new FROM imported WHERE old <= ? ORDER BY old DESC LIMIT 1;
+
+-- name: drop_imported
+DROP TABLE imported;
+
+-- name: import_key
+INSERT INTO idempotency_keys (key, seq) VALUES (?, ?) ON CONFLICT DO NOTHING;
+
+-- name: import_run
+INSERT INTO runs (number, id, agent, correlation_id, committed, attempt, seen, began, position,
+    made, inputs)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING;
+
+-- name: import_input
+INSERT INTO consumptions (seq, run, place)
+SELECT seq, ?, ? FROM artifacts WHERE id = ? ON CONFLICT DO NOTHING;
+
+-- name: import_dead_letter
+INSERT INTO dead_letters (id, run, agent, subscription, correlation_id, is_batch, attempt, emitted,
+    deliveries, inputs, error_type, error_message, created, seen, began, position)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING;
+
+-- name: need_for_dead_letter
+INSERT INTO dead_letter_inputs (seq, letter) VALUES (?, ?) ON CONFLICT DO NOTHING;
+
+-- name: import_step
+INSERT INTO steps (run, name, value) VALUES (?, ?, CAST(? AS TEXT)) ON CONFLICT DO NOTHING;
+
+-- name: reopen_delivery
+INSERT INTO deliveries (seq, agent, subscription, opens_at, arrived, number)
+VALUES (?, ?, ?, 0, 0, 0) ON CONFLICT DO NOTHING;
+
+-- name: reopen_run
+INSERT INTO open_runs (id, agent, subscription, is_batch, attempt, due, emitted, deliveries, inputs)
+VALUES (?, ?, ?, ?, 0, 0, ?, ?, ?);
+
+-- name: drop_dead_letter
+DELETE FROM dead_letters WHERE id = ?;
+
+-- name: drop_dead_letter_inputs
+DELETE FROM dead_letter_inputs WHERE letter = ?;

@@ -35,7 +35,8 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         # Where nothing can be written, not even the index of a journal, and none was left, nobody
         # changes the file either: https://sqlite.org/wal.html#read_only_databases
         is_fixed = not os.access(path.absolute().parent, os.W_OK) and not _has_journal(path)
-        mode = "ro&immutable=1" if is_fixed else "rw"  # one that may write tidies up behind it
+        # with no journal there, one that may write leaves none behind either
+        mode = "ro&immutable=1" if is_fixed else "ro" if _has_journal(path) else "rw"
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
@@ -47,7 +48,6 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA busy_timeout = 5000")
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cache_size = -16384")
-        connection.execute(f"PRAGMA query_only = {'ON' if read_only else 'OFF'}")
     except BaseException:
         connection.close()
         raise

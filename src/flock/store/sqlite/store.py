@@ -35,10 +35,11 @@ from flock.store.protocol import (
 from flock.store.sqlite import accounts, schema
 from flock.store.sqlite.failures import ERRORS, named, undamaged
 from flock.store.sqlite.openwork import read_dead_letters, read_open_work
+from flock.store.sqlite.owned import open_for_writing
 from flock.store.sqlite.ownership import Ownership
 from flock.store.sqlite.queries import EVERYTHING, condition, query, sought
 from flock.store.sqlite.ran import read_runs
-from flock.store.sqlite.reader import Reader, connect, read_empty, read_once
+from flock.store.sqlite.reader import Reader, read_empty, read_once
 from flock.store.sqlite.records import ARTIFACT, artifact_from
 from flock.store.sqlite.transaction import Counters
 from flock.store.sqlite.writer import Writer
@@ -55,11 +56,6 @@ T = TypeVar("T")
 
 Durability = Literal["process", "power"]
 
-_SYNCHRONOUS: Final = {"process": "NORMAL", "power": "FULL"}
-"""https://sqlite.org/pragma.html#pragma_synchronous, in WAL mode."""
-_LARGEST_WAL: Final = 64 * 1024 * 1024
-_PAGE_SIZE: Final = 8192
-"""Bytes. Fewer, larger pages than usual: each commit touches the ends of several indices."""
 _PAGE: Final = 256
 
 
@@ -98,7 +94,7 @@ class SQLiteBlackboardStore:
             msg = f"durability is one of {', '.join(get_args(Durability))}, not {durability!r}"
             raise DeclarationError(msg)
         self.path = Path(path)
-        self.durability = durability
+        self.durability: Durability = durability
         self.read_only = read_only
         self._ownership = Ownership(self.path.resolve())
         self._holder = ""
@@ -180,26 +176,8 @@ class SQLiteBlackboardStore:
         return connection
 
     def _ready(self, holder: str) -> sqlite3.Connection:
+        connection, _ = open_for_writing(self.path, self.durability)
         try:
-            names = self.path.stat().st_nlink if self.path.is_file() else 1
-            if names > 1:
-                msg = (
-                    f"the board {str(self.path)!r} has {names} names (hard links), and SQLite "
-                    "keeps its journal beside one of them: opened under another name it would be "
-                    "damaged; give it one name, or copy it"
-                )
-                raise StoreError(msg)
-            connection = connect(self.path, read_only=False)
-        except ERRORS as error:
-            raise named(error, self.path) from error
-        try:
-            if schema.version_of(connection, self.path) == 0:
-                connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
-                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self.durability]}")
-            connection.execute(f"PRAGMA journal_size_limit = {_LARGEST_WAL}")
-            schema.migrate(connection, self.path)
             self._ownership.sign(connection, holder)
             (self._counters.seq,) = connection.execute(query("position")).fetchone()
             (self._counters.run,) = connection.execute(query("last_run")).fetchone()

@@ -23,7 +23,7 @@ from flock.store.sqlite.records import (
 )
 from flock.store.sqlite.statements import Many, Value, Values, delete, insert
 
-_ARTIFACTS: Final = insert(
+ARTIFACTS: Final = insert(
     "artifacts",
     "seq",
     "id",
@@ -42,7 +42,7 @@ _ARTIFACTS: Final = insert(
     "depth",
     "run",
 )
-_TAGS: Final = insert("artifact_tags", "tag", "seq")
+TAGS: Final = insert("artifact_tags", "tag", "seq")
 _KEYS: Final = insert("idempotency_keys", "key", "seq")
 _DELIVERIES: Final = insert(
     "deliveries", "seq", "agent", "subscription", "opens_at", "arrived", "number"
@@ -356,8 +356,8 @@ class Transaction:
             raise Conflict(msg)
         for statement, rows in (
             (_REDRIVEN_INPUTS, self._redriven),
-            (_ARTIFACTS, self._artifacts),
-            (_TAGS, self._tags),
+            (ARTIFACTS, self._artifacts),
+            (TAGS, self._tags),
             (_KEYS, self._keys),
             (_DELIVERIES, self._deliveries),
             (_ARRIVED, self._arrived),

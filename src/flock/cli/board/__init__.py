@@ -1,0 +1,1 @@
+"""`flock board`: what lies in a board's file, and care of it."""
