@@ -16,7 +16,7 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME PYTEST_ADDOPTS
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all check lint types layers docs test-others bench chaos generations format surface clean \
+.PHONY: help setup demo test test-sqlite test-all check lint types layers docs test-others bench chaos generations format surface clean \
         $(addprefix test-,$(OTHERS))
 
 help:  ## Show this list
@@ -38,7 +38,7 @@ test: setup  ## Run the tests: make test [ARGS="-k join"]
 	@$(BIN)/python -m pytest $(ARGS)
 
 # The tests include the docs' code blocks (tests/docs), which `make docs` runs alone.
-check: lint types layers test  ## Run what CI runs: format, lint, types, layers, docs, tests
+check: lint types layers test test-sqlite  ## Run what CI runs: format, lint, types, layers, docs, tests
 
 lint: setup
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check . ; echo "Run: make format" >&2; exit 1; }
@@ -52,6 +52,10 @@ layers: setup
 
 docs: setup  ## Run every Python block of README, docs and docstrings
 	@$(BIN)/python -m pytest -q tests/docs
+
+# What boards do, on boards in files: about half a minute. Some tests hold in memory only, and say so.
+test-sqlite: setup  ## Run the acceptance tests with boards in SQLite files
+	@$(BIN)/python -m pytest -q tests/acceptance --store sqlite $(ARGS)
 
 test-all: test test-others  ## Run the tests on each supported Python that is installed
 

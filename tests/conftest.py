@@ -28,6 +28,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what holds of boards in memory only."""
+    if config.getoption("--store") == "memory":
+        return
+    for item in items:
+        mark = item.get_closest_marker("memory_only")
+        if mark is not None:
+            (why,) = mark.args
+            item.add_marker(pytest.mark.skip(reason=why))
+
+
 @pytest.fixture(autouse=True)
 def default_store(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch

@@ -1118,6 +1118,7 @@ def test_after_the_loop_has_ended_no_thread_is_left() -> None:
     assert set(threading.enumerate()) <= before
 
 
+@pytest.mark.memory_only("a board in a file is written in a thread")
 def test_async_agents_need_no_thread_at_all() -> None:
     before = set(threading.enumerate())
 
