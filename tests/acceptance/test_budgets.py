@@ -31,7 +31,7 @@ from flock import (
 )
 from flock.store.protocol import BlackboardStore, Commit
 
-from .support import SuspendingStore, turns
+from .support import SuspendingStore
 
 
 class Question(BaseModel):
@@ -511,8 +511,10 @@ async def test_what_an_agent_calls_counts_in_its_own_workflow() -> None:
 
 async def test_cancelling_a_workflow_ends_what_its_agents_have_called() -> None:
     ended: list[str] = []
+    begun = asyncio.Event()
 
     async def inner(question: Question) -> None:
+        begun.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -528,8 +530,8 @@ async def test_cancelling_a_workflow_ends_what_its_agents_have_called() -> None:
         board.agent("outer").consumes(Answer).calls(outer)
         board.agent("inner").consumes(Question, mode="direct").calls(inner)
         await board.publish(Answer(number=0), correlation_id="w")
-        while (await board.status("w")).running < 2:
-            await asyncio.sleep(0)
+        await begun.wait()
+        assert (await board.status("w")).running == 2
         await board.cancel("w")
         await board.run_until_idle()
         assert sorted(ended) == ["inner", "outer"]
