@@ -265,7 +265,8 @@ class Attempts:
         else:
             job.is_committed = True
             call.tell(outputs)
-        _has_worked(job)  # from here on it has succeeded
+        if job.deadline is not None:  # from here on it has succeeded
+            _has_worked(job)
         return outputs
 
     async def _commit_part(self, ctx: Context, outputs: list[Artifact]) -> list[Artifact]:

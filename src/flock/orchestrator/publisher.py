@@ -112,7 +112,7 @@ class Publisher:
             data,
             EXTERNAL,
             correlation_id or f"{key:032x}",
-            checked_partition(partition_key),
+            None if partition_key is None else checked_partition(partition_key),
             checked_tags(tags) if tags else NO_TAGS,
             PUBLIC if visibility is None else checked_visibility(visibility),
             now,

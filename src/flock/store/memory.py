@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections import Counter
 from dataclasses import replace
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar, cast
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -56,12 +56,10 @@ M = TypeVar("M", bound=BaseModel)
 
 _EVERYTHING = FilterConfig()
 
-_Ran: TypeAlias = tuple[int | tuple[int, ...], str, int, str, float]
-"""Keys of the inputs (the key alone if it is one), agent, run key, workflow, seconds since the
-epoch."""
-
-_FACTS: Final = 4
-"""How many numbers are kept of each run beside: `seen`, `position`, `made` and `attempt`."""
+_Ran: TypeAlias = tuple[int | tuple[int, ...], str, int, str, float, int, int, int, int, float]
+"""Keys of the inputs (the key alone if it is one), agent, run key, workflow, when it was committed;
+what it had seen, the position after it, how many artifacts it made, its attempt, and when that
+began."""
 
 
 class InMemoryBlackboardStore:
@@ -85,8 +83,6 @@ class InMemoryBlackboardStore:
         self._before_in_workflow = array("q")
         self._open: dict[Delivery, None] = {}
         self._ran: Chunks[_Ran | None] = Chunks()
-        self._facts = array("q")
-        self._began = array("d")
         self._emitted: dict[int, array[int]] = {}
         self._ran_over: dict[int, array[int]] = {}
         self._ran_in: dict[str, array[int]] = {}
@@ -130,7 +126,10 @@ class InMemoryBlackboardStore:
                 is not open any more, a key is taken, a dead letter is gone.
         """
         run, open_deliveries = commit.run, self._open
-        if run is not None or commit.redriven is not None or commit.idempotency_key is not None:
+        is_plain = commit.redriven is None and commit.idempotency_key is None
+        if not is_plain or not (
+            run is None or all(map(open_deliveries.__contains__, run.deliveries))
+        ):
             self._check(commit, run)
         self._add(commit.artifacts)
         for delivery in commit.closed:
@@ -142,10 +141,20 @@ class InMemoryBlackboardStore:
         if run is not None:
             keys = run.parent_keys
             inputs = keys[0] if len(keys) == 1 else keys
-            self._ran.append((inputs, run.agent, run.key, run.correlation_id, commit.at))
-            made = run.emitted + len(commit.artifacts)
-            self._facts.extend((run.seen, len(self._rows), made, run.attempt))
-            self._began.append(run.began)
+            self._ran.append(
+                (
+                    inputs,
+                    run.agent,
+                    run.key,
+                    run.correlation_id,
+                    commit.at,
+                    run.seen,
+                    self.position,
+                    run.emitted + len(commit.artifacts),
+                    run.attempt,
+                    run.began,
+                )
+            )
         elif commit.maker is not None and commit.artifacts:
             emitted = self._emitted.setdefault(commit.maker.key, array("q"))
             emitted.extend(artifact.seq for artifact in commit.artifacts)
@@ -172,7 +181,7 @@ class InMemoryBlackboardStore:
 
     def _keep_books(self, commit: Commit) -> None:
         if commit.buried is not None:
-            self._dead[commit.buried.id] = replace(commit.buried, position=len(self._rows))
+            self._dead[commit.buried.id] = replace(commit.buried, position=self.position)
         if commit.redriven is not None:
             del self._dead[commit.redriven]
         for charge in commit.charges:
@@ -300,7 +309,7 @@ class InMemoryBlackboardStore:
         found = map(self._ran.__getitem__, self._ran_over.get(key, ()))
         return [
             ConsumptionRecord(UUID(int=key), agent, f"{run:032x}", workflow, as_datetime(at))
-            for _, agent, run, workflow, at in filter(None, found)
+            for _, agent, run, workflow, at, *_ in filter(None, found)
         ]
 
     async def runs(
@@ -315,8 +324,7 @@ class InMemoryBlackboardStore:
     def _run_at(self, place: int) -> RunRecord:
         ran = self._ran[place]
         assert ran is not None
-        inputs, agent, run, workflow, at = ran
-        seen, position, made, attempt = self._facts[place * _FACTS : (place + 1) * _FACTS]
+        inputs, agent, run, workflow, at, seen, position, made, attempt, began = ran
         emitted = self._emitted.get(run, ())
         seqs = (*emitted, *range(position + 1 - made + len(emitted), position + 1))
         rows = (self._rows[seq - 1] for seq in seqs)
@@ -331,7 +339,7 @@ class InMemoryBlackboardStore:
             attempt,
             seen,
             position,
-            self._began[place],
+            began,
             at,
         )
 
