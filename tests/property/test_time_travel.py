@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from hypothesis import given, settings
@@ -229,8 +229,11 @@ def test_a_replay_tells_what_the_agents_wrote_down(
 def test_a_fork_without_changes_comes_to_the_same(
     plan: list[Part], seeds: list[list[int]], data: st.DataObject
 ) -> None:
+    # who fails and is tried again commits behind others, or before them: no order is promised
+    calm = [replace(part, fails_at=0) for part in plan]
+
     async def main() -> None:
-        board, _ = await lived(plan, seeds)
+        board, _ = await lived(calm, seeds)
         before = await board.replay("w")
         at = data.draw(st.integers(0, before.position + 1))
         recorded = data.draw(st.booleans())
