@@ -6,7 +6,7 @@ import asyncio
 import builtins
 import weakref
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import replace
 from itertools import chain, islice
@@ -28,6 +28,8 @@ from flock.store.protocol import (
     Commit,
     ConsumptionRecord,
     DeadLetter,
+    LogEntry,
+    Mark,
     OpenWork,
     RunRecord,
     locked_by,
@@ -91,6 +93,9 @@ class InMemoryBlackboardStore:
         self._accounts = Accounts()
         self._arrivals: dict[tuple[str, int], int] = {}
         self._seq_by_idempotency_key: dict[str, int] = {}
+        self._states: dict[str, dict[str, bytes]] = {}
+        self._log: builtins.list[LogEntry] = []
+        self._logged = 0
         self._watchers: weakref.WeakSet[_Watch] = weakref.WeakSet()
         self._is_watched = False
 
@@ -98,6 +103,11 @@ class InMemoryBlackboardStore:
     def is_durable(self) -> bool:
         """No: it lasts as long as the object."""
         return False
+
+    @property
+    def mark(self) -> Mark:
+        """How far the board is."""
+        return Mark(self.position, len(self._ran), self._logged)
 
     def __repr__(self) -> str:
         return f"InMemoryBlackboardStore({len(self._seq_by_key)} artifacts, {len(self._open)} open)"
@@ -160,7 +170,12 @@ class InMemoryBlackboardStore:
             emitted.extend(artifact.seq for artifact in commit.artifacts)
         if commit.buried or commit.redriven or commit.charges or commit.idempotency_key:
             self._keep_books(commit)
+        if commit.states or commit.logged:
+            self._keep_states(commit)
         commit.is_done = True
+        if commit.then is not None:
+            commit.mark = self.mark
+            commit.then()
         if self._is_watched:
             for watcher in list(self._watchers):
                 watcher.tell()
@@ -188,6 +203,17 @@ class InMemoryBlackboardStore:
             self._accounts.add(charge)
         if commit.idempotency_key is not None:
             self._seq_by_idempotency_key[commit.idempotency_key] = commit.artifacts[0].seq
+
+    def _keep_states(self, commit: Commit) -> None:
+        for state in commit.states:
+            of_kind = self._states.setdefault(state.kind, {})
+            if state.data is None:
+                of_kind.pop(state.key, None)
+            else:
+                of_kind[state.key] = state.data
+        for entry in commit.logged:
+            self._logged += 1
+            self._log.append(entry._replace(number=self._logged, mark=self.mark))
 
     def note(self, what: Run | Delivery) -> None:
         """Keep how many artifacts came to a join; runs and deliveries are their own records."""
@@ -313,9 +339,13 @@ class InMemoryBlackboardStore:
         ]
 
     async def runs(
-        self, correlation_id: str, *, limit: int = 100, after: int = 0
+        self, correlation_id: str | None, *, limit: int = 100, after: int = 0
     ) -> builtins.list[RunRecord]:
         """Return a page of the runs of a workflow that succeeded; see `BlackboardStore.runs`."""
+        if correlation_id is None:
+            rest = range(after, len(self._ran))
+            kept = (place for place in rest if self._ran[place] is not None)
+            return [*map(self._run_at, islice(kept, max(limit, 0)))]
         self._index_runs()
         places = self._ran_in.get(correlation_id, array("q"))
         first = bisect_left(places, after)  # a run's number is its place, from 1
@@ -352,6 +382,19 @@ class InMemoryBlackboardStore:
                     self._ran_over.setdefault(key, array("q")).append(place)
                 self._ran_in.setdefault(ran[3], array("q")).append(place)
         self._indexed = len(self._ran)
+
+    async def states(self, kind: str) -> dict[str, bytes]:
+        """Return what is kept of a kind, by key, as it was committed last."""
+        return dict(self._states.get(kind, ()))
+
+    async def log(
+        self, correlation_id: str | None = None, *, limit: int = 100, after: int = 0
+    ) -> builtins.list[LogEntry]:
+        """Return what was logged, oldest first; see `BlackboardStore.log`."""
+        first = bisect_right(self._log, after, key=lambda entry: entry.number)
+        rest = islice(self._log, first, None)
+        wanted = (e for e in rest if correlation_id in {None, e.correlation_id})
+        return [*islice(wanted, max(limit, 0))]
 
     async def summary(self, where: FilterConfig | None = None) -> ArtifactSummary:
         """Return how many artifacts there are, and of what kinds."""
@@ -391,6 +434,7 @@ class InMemoryBlackboardStore:
         """
         require_aware(moment, "delete_before")
         limit = moment.timestamp()
+        self._log = [entry for entry in self._log if entry.at >= limit]
         everything = self._seq_by_key.items()
         return self._delete({key: seq for key, seq in everything if self._row(seq)[9] < limit})
 

@@ -42,6 +42,11 @@ class Commit:
         maker: The run that makes the artifacts and goes on; None for one that ends, or from
             outside.
         idempotency_key: The key under which the one artifact was published, if any.
+        states: What is kept of schedules, workflows and the like, or forgotten.
+        logged: What happened that nothing else on the board tells of.
+        then: Called by the store on its event loop once the commit is true, in board order, and
+            before whoever awaits it goes on. It must not raise.
+        mark: How far the board was with it; set by the store, if there is a `then`.
         is_done: Whether it is true; set by the store.
     """
 
@@ -53,6 +58,10 @@ class Commit:
     step: Step | None = None
     maker: Run | None = None
     idempotency_key: str | None = None
+    states: Sequence[State] = ()
+    logged: Sequence[LogEntry] = ()
+    then: Callable[[], None] | None = None
+    mark: Mark | None = None
     is_done: bool = False
 
     def __init__(
@@ -81,6 +90,57 @@ class _Rest(TypedDict, total=False):
     step: Step | None
     maker: Run | None
     idempotency_key: str | None
+    states: Sequence[State]
+    logged: Sequence[LogEntry]
+    then: Callable[[], None] | None
+
+
+class Mark(NamedTuple):
+    """How far a board is: a place between two of its commits.
+
+    Attributes:
+        artifacts: The `seq` of the newest artifact; 0 before the first.
+        runs: The number of the newest run that succeeded; 0 before the first.
+        logged: The number of the newest entry of the log; 0 before the first.
+    """
+
+    artifacts: int = 0
+    runs: int = 0
+    logged: int = 0
+
+
+class State(NamedTuple):
+    """Something small that a board has to know after a restart, beside its artifacts and runs.
+
+    Attributes:
+        kind: What it is of, such as `"schedule"`.
+        key: Names it within its kind.
+        data: JSON; None forgets it.
+    """
+
+    kind: str
+    key: str
+    data: bytes | None
+
+
+class LogEntry(NamedTuple):
+    """Something that happened, and that neither artifacts nor runs tell of.
+
+    Attributes:
+        kind: What happened, such as `"run_failed"`.
+        at: When, in seconds since the Unix epoch.
+        correlation_id: Its workflow; None for the whole board.
+        data: More about it, as JSON.
+        number: Its place among the entries, from 1; set by the store.
+        mark: How far the board was with it; set by the store.
+    """
+
+    kind: str
+    at: float
+    correlation_id: str | None
+    data: bytes
+    number: int = 0
+    mark: Mark = Mark()
 
 
 class Step(NamedTuple):
@@ -295,6 +355,11 @@ class BlackboardStore(Protocol):
         ...
 
     @property
+    def mark(self) -> Mark:
+        """How far the board is."""
+        ...
+
+    @property
     def position(self) -> int:
         """The `seq` of the newest artifact of all, deleted ones included; 0 before the first."""
         ...
@@ -391,14 +456,32 @@ class BlackboardStore(Protocol):
         ...
 
     async def runs(
-        self, correlation_id: str, *, limit: int = 100, after: int = 0
+        self, correlation_id: str | None, *, limit: int = 100, after: int = 0
     ) -> builtins.list[RunRecord]:
         """Return the runs of a workflow that succeeded, in the order they were committed.
 
         A run is forgotten once all that it used was deleted.
 
         Args:
-            correlation_id: The workflow.
+            correlation_id: The workflow; None for all of them.
+            limit: How many at the most.
+            after: Only those whose `number` is larger.
+        """
+        ...
+
+    async def states(self, kind: str) -> dict[str, bytes]:
+        """Return what is kept of a kind, by key, as it was committed last."""
+        ...
+
+    async def log(
+        self, correlation_id: str | None = None, *, limit: int = 100, after: int = 0
+    ) -> builtins.list[LogEntry]:
+        """Return what was logged, oldest first.
+
+        Entries are deleted by `delete_before`, as artifacts are.
+
+        Args:
+            correlation_id: Only of this workflow; of the whole board unless said.
             limit: How many at the most.
             after: Only those whose `number` is larger.
         """

@@ -22,6 +22,33 @@ SELECT max(
     coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'last_run'), 0)
 );
 
+-- name: last_logged
+SELECT max(
+    coalesce((SELECT max(number) FROM log), 0),
+    coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'last_logged'), 0)
+);
+
+-- name: states
+SELECT key, CAST(data AS BLOB) FROM states WHERE kind = ? ORDER BY key;
+
+-- name: log
+SELECT kind, at, correlation_id, CAST(data AS BLOB), number, position, run FROM log
+WHERE number > ? ORDER BY number LIMIT ?;
+
+-- name: workflow_log
+SELECT kind, at, correlation_id, CAST(data AS BLOB), number, position, run FROM log
+WHERE correlation_id = ? AND number > ? ORDER BY number LIMIT ?;
+
+-- name: delete_log
+DELETE FROM log WHERE at < ?;
+
+-- name: all_runs
+SELECT number, id, agent, inputs, made, attempt, seen, position, began, committed, correlation_id
+FROM runs WHERE number > ? ORDER BY number LIMIT ?;
+
+-- name: all_outputs
+SELECT run, id FROM artifacts WHERE seq > ? AND seq <= ? AND run IS NOT NULL ORDER BY seq;
+
 -- name: open_runs
 SELECT id, agent, subscription, is_batch, attempt, due, emitted, deliveries, inputs FROM open_runs;
 

@@ -27,6 +27,8 @@ from flock.store.protocol import (
     Commit,
     ConsumptionRecord,
     DeadLetter,
+    LogEntry,
+    Mark,
     OpenWork,
     RunRecord,
     locked_by,
@@ -38,7 +40,7 @@ from flock.store.sqlite.openwork import read_dead_letters, read_open_work
 from flock.store.sqlite.owned import open_for_writing
 from flock.store.sqlite.ownership import Ownership
 from flock.store.sqlite.queries import EVERYTHING, condition, query, sought
-from flock.store.sqlite.ran import read_runs
+from flock.store.sqlite.ran import read_log, read_runs
 from flock.store.sqlite.reader import Reader, read_empty, read_once
 from flock.store.sqlite.records import ARTIFACT, artifact_from
 from flock.store.sqlite.transaction import Counters
@@ -101,7 +103,7 @@ class SQLiteBlackboardStore:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer: Writer | None = None
         self._reader: Reader | None = None
-        self._counters = Counters(0, 0, set())
+        self._counters = Counters(0, 0, 0, set())
         self._watchers: weakref.WeakSet[_Watch] = weakref.WeakSet()
 
     def __repr__(self) -> str:
@@ -116,6 +118,12 @@ class SQLiteBlackboardStore:
     def position(self) -> int:
         """The `seq` of the newest artifact of all; 0 before the first, and before it is open."""
         return self._counters.seq
+
+    @property
+    def mark(self) -> Mark:
+        """How far the board is; nowhere before it is open."""
+        counters = self._counters
+        return Mark(counters.seq, counters.run, counters.logged)
 
     # --- open and closed ---
 
@@ -163,7 +171,13 @@ class SQLiteBlackboardStore:
 
     def _check(self, connection: sqlite3.Connection) -> None:
         schema.require_current(connection, self.path)
-        (self._counters.seq,) = connection.execute(query("position")).fetchone()
+        self._read_counters(connection)
+
+    def _read_counters(self, connection: sqlite3.Connection) -> None:
+        counters = self._counters
+        (counters.seq,) = connection.execute(query("position")).fetchone()
+        (counters.run,) = connection.execute(query("last_run")).fetchone()
+        (counters.logged,) = connection.execute(query("last_logged")).fetchone()
 
     def _connect(self, holder: str) -> sqlite3.Connection:
         """Take the lock and open the file for writing."""
@@ -179,8 +193,7 @@ class SQLiteBlackboardStore:
         connection, _ = open_for_writing(self.path, self.durability)
         try:
             self._ownership.sign(connection, holder)
-            (self._counters.seq,) = connection.execute(query("position")).fetchone()
-            (self._counters.run,) = connection.execute(query("last_run")).fetchone()
+            self._read_counters(connection)
             open_runs = connection.execute("SELECT id FROM open_runs")
             self._counters.open_runs = {int.from_bytes(row[0]) for row in open_runs}
         except BaseException as error:
@@ -245,7 +258,7 @@ class SQLiteBlackboardStore:
             StoreError: It could not be done.
         """
         require_aware(moment, "delete_before")
-        return await self._delete(query("doomed"), moment.timestamp())
+        return await self._delete(query("doomed"), moment.timestamp(), with_log=True)
 
     async def keep_newest(self, count: int) -> int:
         """Delete all but the newest artifacts of each workflow, but nothing that open work needs.
@@ -260,7 +273,7 @@ class SQLiteBlackboardStore:
         require_count(count)
         return await self._delete(query("surplus"), count)
 
-    async def _delete(self, choose: str, limit: float) -> int:
+    async def _delete(self, choose: str, limit: float, *, with_log: bool = False) -> int:
         counters = self._counters
 
         def delete(connection: sqlite3.Connection) -> int:
@@ -270,7 +283,13 @@ class SQLiteBlackboardStore:
                 connection.execute(query(f"delete_doomed_{part}"))
             count = connection.execute(query("delete_doomed")).rowcount
             connection.execute(query("drop_doomed"))
-            for name, number in (("position", counters.seq), ("last_run", counters.run)):
+            if with_log:
+                connection.execute(query("delete_log"), (limit,))
+            for name, number in (
+                ("position", counters.seq),
+                ("last_run", counters.run),
+                ("last_logged", counters.logged),
+            ):
                 connection.execute(query("set_meta"), (name, str(number)))
             connection.execute("COMMIT")
             return count
@@ -415,10 +434,24 @@ class SQLiteBlackboardStore:
         return await self._read(read)
 
     async def runs(
-        self, correlation_id: str, *, limit: int = 100, after: int = 0
+        self, correlation_id: str | None, *, limit: int = 100, after: int = 0
     ) -> builtins.list[RunRecord]:
         """Return a page of the runs of a workflow that succeeded; see `BlackboardStore.runs`."""
         return await self._read(lambda c: read_runs(c, correlation_id, limit, after))
+
+    async def states(self, kind: str) -> dict[str, bytes]:
+        """Return what is kept of a kind, by key, as it was committed last."""
+
+        def read(connection: sqlite3.Connection) -> dict[str, bytes]:
+            return dict(connection.execute(query("states"), (kind,)).fetchall())
+
+        return await self._read(read)
+
+    async def log(
+        self, correlation_id: str | None = None, *, limit: int = 100, after: int = 0
+    ) -> builtins.list[LogEntry]:
+        """Return what was logged, oldest first; see `BlackboardStore.log`."""
+        return await self._read(lambda c: read_log(c, correlation_id, limit, after))
 
     async def summary(self, where: FilterConfig | None = None) -> ArtifactSummary:
         """Return how many artifacts there are, and of what kinds."""

@@ -10,7 +10,7 @@ from uuid import UUID
 from flock.core.delivery import Delivery, Run
 from flock.core.usage import Charge
 from flock.errors import StoreError
-from flock.store.protocol import Commit, DeadLetter
+from flock.store.protocol import Commit, DeadLetter, Mark
 from flock.store.sqlite.queries import query
 from flock.store.sqlite.records import (
     Progress,
@@ -141,6 +141,18 @@ _ACCOUNTS: Final = insert(
     " usd = usd + excluded.usd, unpriced = unpriced + excluded.unpriced,"
     " latency = latency + excluded.latency",
 )
+_STATES: Final = insert(
+    "states",
+    "kind",
+    "key",
+    "data",
+    after="ON CONFLICT DO UPDATE SET data = excluded.data",
+    data="TEXT",
+)
+_FORGOTTEN: Final = delete("states", "kind", "key")
+_LOG: Final = insert(
+    "log", "number", "kind", "at", "correlation_id", "data", "position", "run", data="TEXT"
+)
 
 
 class Conflict(StoreError):
@@ -167,14 +179,16 @@ class Counters:
     Attributes:
         seq: Position of the newest artifact.
         run: Number of the newest run.
+        logged: Number of the newest entry of the log.
         open_runs: Ids of the runs that have a row in `open_runs`, as numbers.
     """
 
-    __slots__ = ("open_runs", "run", "seq")
+    __slots__ = ("logged", "open_runs", "run", "seq")
 
-    def __init__(self, seq: int, run: int, open_runs: set[int]) -> None:
+    def __init__(self, seq: int, run: int, logged: int, open_runs: set[int]) -> None:
         self.seq = seq
         self.run = run
+        self.logged = logged
         self.open_runs = open_runs
 
 
@@ -185,14 +199,15 @@ class Transaction:
     before any is deleted.
 
     Attributes:
-        places: The position of the first artifact of each commit, in their order.
+        marks: How far the board is with each commit, in their order.
     """
 
     def __init__(self, counters: Counters) -> None:
         self._seq = counters.seq
         self._run = counters.run
+        self._logged = counters.logged
         self._counters = counters
-        self.places: list[int] = []
+        self.marks: list[Mark] = []
         self._seq_of: dict[int, int] = {}
         self._artifacts: list[Values] = []
         self._tags: list[Values] = []
@@ -211,6 +226,8 @@ class Transaction:
         self._letter_inputs: list[Values] = []
         self._redriven: list[Values] = []
         self._accounts: list[Values] = []
+        self._states: dict[tuple[str, str], bytes | None] = {}
+        self._log: list[Values] = []
 
     def note(self, noted: Noted) -> None:
         """Add progress that nobody waits for."""
@@ -245,10 +262,15 @@ class Transaction:
             self._redriven.append((commit.redriven.bytes,))
         for charge in commit.charges:
             self._charge(charge)
+        for state in commit.states:
+            self._states[state.kind, state.key] = state.data
+        for entry in commit.logged:
+            self._logged += 1
+            self._log.append((self._logged, *entry[:4], self._seq, self._run))
+        self.marks.append(Mark(self._seq, self._run, self._logged))
 
     def _put(self, commit: Commit) -> None:
         """Put artifacts on the board, with the deliveries that they open."""
-        self.places.append(self._seq + 1)
         made_by = commit.run or commit.maker
         maker = None if made_by is None else id_of(made_by.key)
         for artifact in commit.artifacts:
@@ -340,6 +362,9 @@ class Transaction:
             raise Conflict(msg)
         if self._closed:
             _CLOSED.run(connection, self._closed)
+        forgotten = [key for key, data in self._states.items() if data is None]
+        if forgotten:
+            _FORGOTTEN.run(connection, forgotten)
         ended = [key for key in self._ended if key in self._counters.open_runs]
         if ended:
             _ENDED_RUNS.run(connection, [(id_of(key),) for key in ended])
@@ -369,6 +394,8 @@ class Transaction:
             (_LETTERS, self._letters),
             (_LETTER_INPUTS, self._letter_inputs),
             (_ACCOUNTS, self._accounts),
+            (_STATES, [(*key, data) for key, data in self._states.items() if data is not None]),
+            (_LOG, self._log),
         ):
             if rows:
                 statement.run(connection, rows)
@@ -394,6 +421,6 @@ class Transaction:
     def settle(self) -> None:
         """Take over what the rows are numbered by, once they are written."""
         counters = self._counters
-        counters.seq, counters.run = self._seq, self._run
+        counters.seq, counters.run, counters.logged = self._seq, self._run, self._logged
         counters.open_runs -= self._ended
         counters.open_runs |= self._open_runs.keys()

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias, TypeVar
 from flock.core.artifacts import set_seq
 from flock.core.delivery import Delivery, Run
 from flock.errors import StoreError
-from flock.store.protocol import Commit
+from flock.store.protocol import Commit, Mark
 from flock.store.sqlite.failures import ERRORS, named
 from flock.store.sqlite.records import Progress
 from flock.store.sqlite.transaction import Arrival, Conflict, Counters, Noted, Transaction
@@ -59,7 +59,7 @@ class _Pending(_Uncancellable):
 
 
 _Item: TypeAlias = _Pending | Noted
-_Outcome: TypeAlias = tuple[_Pending, int | StoreError]
+_Outcome: TypeAlias = tuple[_Pending, Mark | StoreError]
 
 
 class Writer:
@@ -172,8 +172,8 @@ class Writer:
             found += self._write([item])
         return found
 
-    def _transact(self, batch: Sequence[_Item]) -> list[int]:
-        """Write a batch in one transaction; return the first position of each commit.
+    def _transact(self, batch: Sequence[_Item]) -> list[Mark]:
+        """Write a batch in one transaction; return how far the board is with each commit.
 
         Raises:
             StoreError: It could not be written, and nothing of it was.
@@ -198,7 +198,7 @@ class Writer:
             msg = f"a commit could not be written to {str(self._path)!r}: {error!r}"
             raise Conflict(msg) from error  # by its own fault, not the file's
         transaction.settle()
-        return transaction.places
+        return transaction.marks
 
     def _called(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
@@ -217,8 +217,9 @@ class Writer:
                 logger.exception("A transaction on %s could not be undone", self._path)
 
 
-def _settle(commit: Commit, place: int) -> None:
+def _settle(commit: Commit, mark: Mark) -> None:
     """Let the objects of a commit know that it is true."""
+    place = mark.artifacts - len(commit.artifacts) + 1
     for artifact in commit.artifacts:
         set_seq(artifact, place)
         place += 1
@@ -227,3 +228,6 @@ def _settle(commit: Commit, place: int) -> None:
     for delivery in commit.opened:
         delivery.is_open = True
     commit.is_done = True
+    if commit.then is not None:
+        commit.mark = mark
+        commit.then()

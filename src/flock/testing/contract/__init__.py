@@ -42,7 +42,9 @@ pytest.register_assert_rewrite(
             "lifetimes",
             "progress",
             "queries",
+            "runs",
             "samples",
+            "states",
             "values",
             "watching",
         )

@@ -12,6 +12,7 @@ from flock.testing.contract.lifetimes import Lifetimes
 from flock.testing.contract.progress import Progress
 from flock.testing.contract.queries import Queries
 from flock.testing.contract.runs import Runs
+from flock.testing.contract.states import States
 from flock.testing.contract.values import Values
 from flock.testing.contract.watching import Watching
 
@@ -26,6 +27,7 @@ class StoreContract(
     Progress,
     Queries,
     Runs,
+    States,
     Values,
     Watching,
 ):

@@ -1,0 +1,22 @@
+-- What a board has to know after a restart beside its artifacts and runs, and what happened on it
+-- that they do not tell of.
+
+CREATE TABLE states (
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    data TEXT NOT NULL,          -- JSON
+    PRIMARY KEY (kind, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE log (
+    number INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    at REAL NOT NULL,
+    correlation_id TEXT,         -- NULL for the whole board
+    data TEXT NOT NULL,          -- JSON
+    position INTEGER NOT NULL,   -- the newest seq with it
+    run INTEGER NOT NULL         -- the number of the newest run with it
+) STRICT;
+
+CREATE INDEX log_by_workflow ON log (correlation_id) WHERE correlation_id IS NOT NULL;
+CREATE INDEX log_by_time ON log (at);
