@@ -57,6 +57,7 @@ class Attempts:
         end: Ends a run from outside; the scheduler's.
         enqueue: Lets a run wait for its next attempt; the scheduler's.
         jobs: The runs that have not ended; the scheduler's.
+        on_mixed_end: Told of a run over a batch of several workflows that ended; the scheduler's.
         on_run_end: Called when a run ended while something waits for that; else None.
         is_stopped: Whether the board closes, so that nothing is tried again.
         opened_at: The newest position on the board when it was opened.
@@ -65,6 +66,7 @@ class Attempts:
     end: Callable[[Job, Ending, Exception | None], None]
     enqueue: Callable[[Job], None]
     jobs: dict[Job, None]
+    on_mixed_end: Callable[[Job], None]
 
     def __init__(
         self,
@@ -466,6 +468,8 @@ class Attempts:
         job.variables = NO_VARIABLES  # they know of the job: no reference cycle keeps it
         if self.on_run_end is not None:
             self.on_run_end()
+        if job.others:
+            self.on_mixed_end(job)
         self._idle.end(job.correlation_id)
 
     def _rest(self, job: Job) -> None:
