@@ -107,11 +107,10 @@ class Control:
                 return
             hold = self.holds.setdefault(workflow, Hold(is_paused=True))
             hold.is_paused = True
-            self._idle.begin(workflow)
             self._parts.scheduler.hold_back(workflow)
             self._parts.router.hold_back(workflow)
             self._parts.gathering.count_due()
-            self._idle.end(workflow)
+            self.on_zero(workflow)
             commit = self._commit(workflow, "workflow_paused")
             try:
                 await self._parts.patience.commit(commit)
@@ -141,7 +140,6 @@ class Control:
         hold = self.holds.pop(workflow, None)
         if hold is None:
             return
-        self._idle.begin(workflow)
         for item in list(hold.items):
             if isinstance(item, Job):
                 self._parts.scheduler.let_go(item)
@@ -149,7 +147,7 @@ class Control:
                 self._idle.waiting -= 1
                 self._parts.router.deliver([item])
         self._parts.gathering.count_due()
-        self._idle.end(workflow)
+        self.on_zero(workflow)
 
     # --- ending ---
 
@@ -183,13 +181,27 @@ class Control:
     def _spawn_end(
         self, workflow: str, reason: Reason, closed: list[int], errors: list[Exception] | None
     ) -> asyncio.Task[None]:
-        """End a workflow in a task that the board owns, and that is open work of it."""
-        self._idle.begin(workflow)
-        work = self._carry_out(workflow, reason, closed, errors)
+        """End a workflow in a task that the board owns, and that is open work if there is any."""
+        is_counted = self._is_open(workflow)
+        if is_counted:
+            self._idle.begin(workflow)
+        work = self._carry_out(workflow, reason, closed, errors, is_counted=is_counted)
         return self._parts.lifecycle.spawn(work, f"{reason} of a workflow")
 
+    def _is_open(self, workflow: str) -> bool:
+        """Return whether anything of a workflow goes on, is held or waits."""
+        hold = self.holds.get(workflow)
+        is_going = self._idle.open_in(workflow) or (hold is not None and hold.items)
+        return bool(is_going or self._parts.router.waiting(workflow))
+
     async def _carry_out(
-        self, workflow: str, reason: Reason, closed: list[int], errors: list[Exception] | None
+        self,
+        workflow: str,
+        reason: Reason,
+        closed: list[int],
+        errors: list[Exception] | None,
+        *,
+        is_counted: bool,
     ) -> None:
         try:
             async with self._turn(workflow):
@@ -199,7 +211,9 @@ class Control:
                 raise
             errors.append(error)
         finally:
-            self._idle.end(workflow)
+            if is_counted:
+                self._idle.end(workflow)
+            self.on_zero(workflow)
 
     async def _end_all(self, workflow: str, reason: Reason) -> int:
         """End all that is open of a workflow, also what follows from what commits meanwhile.
