@@ -371,9 +371,7 @@ async def test_a_call_that_waits_for_a_slot_is_held() -> None:
         board.agent("work").max_concurrency(1).calls(work)
         await board.publish(Order(number=1))
         await started.wait()
-        order = await board.publish(
-            Order(number=2), correlation_id="w", schedule_immediately=False
-        )
+        order = await board.publish(Order(number=2), correlation_id="w", schedule_immediately=False)
         call = asyncio.create_task(board.arun("work", order))
         await turns()
         await board.pause("w")
@@ -783,6 +781,31 @@ async def test_cancelling_while_a_join_expires_runs_nothing() -> None:
             await board.run_until_idle()
             assert len(got) == count
             assert (await board.status("w")).waiting == 0
+
+
+async def test_two_workflows_of_one_batch_are_cancelled_at_once() -> None:
+    for first, second in (("one", "two"), ("two", "one")):
+        started, release = asyncio.Event(), asyncio.Event()
+        got: list[int] = []
+
+        async def keep(orders: list[Order]) -> None:
+            started.set()
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                await turns(20)
+                raise
+            got.append(len(orders))
+
+        async with Flock(store=SuspendingStore()) as board:
+            board.agent("batch").consumes(Order, batch=BatchSpec(size=2)).calls(keep)
+            await board.publish(Order(number=1), correlation_id="one")
+            await board.publish(Order(number=2), correlation_id="two")
+            await started.wait()
+            closed = await asyncio.gather(board.cancel(first), board.cancel(second))
+            assert sum(closed) == 2
+            assert (await board.run_until_idle()).waiting == 0
+            assert got == []
 
 
 # --- deadlines -----------------------------------------------------------------------------

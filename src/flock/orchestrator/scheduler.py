@@ -80,6 +80,7 @@ class Scheduler:
         attempts.end = self.end
         attempts.enqueue = self.enqueue
         attempts.jobs = self._jobs
+        attempts.holding = holding
         attempts.on_mixed_end = self._mixed_ended
 
     # --- the life of the scheduler ---
