@@ -91,6 +91,7 @@ if TYPE_CHECKING:
         TuningError,
         TypeRegistryError,
         UpcastError,
+        WorkflowTimeout,
     )
     from flock.orchestrator.comparison import ABSENT, ArtifactPair, Comparison, FieldChange
     from flock.orchestrator.events import (
@@ -111,12 +112,16 @@ if TYPE_CHECKING:
         RunRetrying,
         RunStarted,
         RunSucceeded,
+        WorkflowCancelled,
         WorkflowIdle,
+        WorkflowPaused,
+        WorkflowResumed,
     )
     from flock.orchestrator.flock import Flock
     from flock.orchestrator.fork import Fork
     from flock.orchestrator.idle import IdleReport
     from flock.orchestrator.replay import Replay, ReplayedRun
+    from flock.orchestrator.workflow import Workflow
     from flock.store.exchange import export_board, import_board
     from flock.store.lines import ExportReport, ImportReport
     from flock.store.memory import InMemoryBlackboardStore
@@ -271,9 +276,14 @@ __all__ = [
     "UpcastError",
     "Usage",
     "Visibility",
+    "Workflow",
+    "WorkflowCancelled",
     "WorkflowError",
     "WorkflowIdle",
+    "WorkflowPaused",
+    "WorkflowResumed",
     "WorkflowStatus",
+    "WorkflowTimeout",
     "export_board",
     "export_examples",
     "flock_tool",
@@ -432,6 +442,7 @@ _MODULES = {
         "TuningError",
         "TypeRegistryError",
         "UpcastError",
+        "WorkflowTimeout",
     ),
     "flock.orchestrator.comparison": ("ABSENT", "ArtifactPair", "Comparison", "FieldChange"),
     "flock.orchestrator.events": (
@@ -452,12 +463,16 @@ _MODULES = {
         "RunRetrying",
         "RunStarted",
         "RunSucceeded",
+        "WorkflowCancelled",
         "WorkflowIdle",
+        "WorkflowPaused",
+        "WorkflowResumed",
     ),
     "flock.orchestrator.flock": ("Flock",),
     "flock.orchestrator.fork": ("Fork",),
     "flock.orchestrator.idle": ("IdleReport",),
     "flock.orchestrator.replay": ("Replay", "ReplayedRun"),
+    "flock.orchestrator.workflow": ("Workflow",),
     "flock.store.exchange": (
         "export_board",
         "import_board",

@@ -115,6 +115,16 @@ class RunTimeout(RunError, TimeoutError):
     """A run took longer than its agent's `timeout`, and was cancelled."""
 
 
+class WorkflowTimeout(RunError, TimeoutError):
+    """A workflow was not done by its deadline, and was cancelled.
+
+    Attributes:
+        correlation_id: The workflow.
+    """
+
+    correlation_id: str = ""
+
+
 class LoopLimitExceeded(RunError, RecursionError):
     """A run lies deeper in one causal chain than `max_agent_iterations` allows."""
 

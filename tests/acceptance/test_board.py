@@ -924,7 +924,7 @@ async def test_cancel_ends_what_runs_and_closes_what_waits_in_that_workflow_only
         assert report.waiting == 1
         assert await board.dead_letters() == []
         assert await board.store.get_by_type(WorkflowError) == []
-        assert (await board.status("one")).state == "idle"
+        assert (await board.status("one")).state == "cancelled"
         await board.publish(Letter(number=0), correlation_id="one")
         report = await board.run_until_idle()
         assert report.waiting == 2
@@ -1562,7 +1562,7 @@ async def test_a_board_that_is_closing_can_be_asked_and_told_to_cancel() -> None
     with pytest.raises(NotIdle, match=r"shutting down.* before the shutdown"):
         await board.run_until_idle()
     assert await board.cancel(queued.correlation_id) == 1
-    assert (await board.status(queued.correlation_id)).state == "idle"
+    assert (await board.status(queued.correlation_id)).state == "cancelled"
     release.set()
     await closing
     async with board:

@@ -421,3 +421,101 @@ def test_boards_that_were_closed_leave_no_thread_and_no_file_open(tmp_path: Path
         return len(os.listdir("/proc/self/fd")) - files, threading.active_count() - threads
 
     assert asyncio.run(many()) == (0, 0)
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_a_cancel_that_races_an_expiry_leaves_no_run_on_record(
+    tmp_path: Path, others: int
+) -> None:
+    got: list[list[int]] = []
+
+    async def take(inputs: EvalInputs) -> None:
+        got.append([artifact.payload["n"] for artifact in inputs.artifacts])
+
+    for wait in range(8):
+        path = tmp_path / f"{wait}.db"
+        clock = ManualClock()
+        store = SQLiteBlackboardStore(path)
+        async with Flock(store=store, clock=clock) as flock:
+            join = JoinSpec(by="n", within=timedelta(seconds=10), on_expired="run")
+            flock.agent("take").consumes(Left, Right, Third, join=join).calls(take)
+            await flock.publish(Left(n=1), correlation_id="w")
+            for _ in range(others):
+                await flock.publish(Right(n=1), correlation_id="v")
+            advancing = asyncio.create_task(clock.advance(10))
+            for _ in range(wait):
+                await asyncio.sleep(0)
+            await flock.cancel("w")
+            await advancing
+            await clock.advance(20)
+            report = await flock.run_until_idle()
+            assert report.waiting == 0
+        assert rows(path, "SELECT count(*) FROM open_runs") == [(0,)]
+        assert rows(path, "SELECT count(*) FROM deliveries") == [(0,)]
+
+
+_PAUSED = """
+import asyncio, sys
+from pydantic import BaseModel
+from flock import Flock
+
+class Left(BaseModel):
+    n: int
+
+class Out(BaseModel):
+    n: int
+
+async def main():
+    board = Flock(store=sys.argv[1])
+    started = asyncio.Event()
+
+    async def work(left: Left) -> Out:
+        print("began", left.n, flush=True)
+        started.set()
+        if left.n == 0:
+            await asyncio.Event().wait()
+        return Out(n=left.n)
+
+    board.agent("work").calls(work)
+    async with board:
+        if sys.argv[2] == "pause":
+            await board.publish(Left(n=0), correlation_id="w")
+            await started.wait()
+            await board.pause("w")
+            await board.set_deadline("late", 0.001)
+            for n in (1, 2, 3):
+                await board.publish(Left(n=n), correlation_id="w")
+            print("paused", flush=True)
+            await asyncio.Event().wait()
+        elif sys.argv[2] == "look":
+            await board.run_until_idle()
+            status = await board.status("w")
+            print(status.state, status.waiting + status.queued, flush=True)
+        else:
+            await board.resume("w")
+            while len(await board.store.list_by_type(Out)) < 3:
+                await asyncio.sleep(0.01)
+            await board.cancel("w")
+            print((await board.status("w")).state, flush=True)
+
+asyncio.run(main())
+"""
+
+
+def test_what_is_paused_stays_so_when_its_process_is_killed(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(_PAUSED)
+    command = [sys.executable, str(program), f"sqlite:///{tmp_path / 'board.db'}"]
+    with subprocess.Popen([*command, "pause"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline().strip() for _ in range(2)]
+        process.kill()
+    assert lines == ["began 0", "paused"]
+    for _ in range(2):
+        looked = subprocess.run([*command, "look"], capture_output=True, text=True, check=True)
+        assert looked.stdout.split("\n") == ["paused 4", ""], "nothing of it begins"
+    went_on = subprocess.run([*command, "resume"], capture_output=True, text=True, check=True)
+    *began, state = went_on.stdout.split("\n")[:-1]
+    assert sorted(began) == [f"began {n}" for n in range(4)]
+    assert state == "cancelled"
+    assert rows(tmp_path / "board.db", "SELECT count(*) FROM deliveries") == [(0,)]

@@ -112,6 +112,18 @@ class Board(Protocol):
         """Cancel a workflow: end its runs and close what waits of it."""
         ...
 
+    async def pause(self, correlation_id: str) -> None:
+        """Hold a workflow: no run of it begins any more until it is resumed."""
+        ...
+
+    async def resume(self, correlation_id: str) -> None:
+        """Let a paused workflow go on."""
+        ...
+
+    async def set_deadline(self, correlation_id: str, timeout: Span | None) -> None:
+        """Cancel a workflow if anything of it is open some time from now."""
+        ...
+
     async def dead_letters(self) -> list[DeadLetter]:
         """Return the runs that failed for good, oldest first."""
         ...

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from flock.components.board import Board
     from flock.core.agent import Agent
     from flock.orchestrator.component_runner import ComponentRunner
+    from flock.orchestrator.holding import Holding
     from flock.orchestrator.idle import Idle
     from flock.orchestrator.job import Ending, Job
     from flock.orchestrator.ledger import Ledger
@@ -57,6 +58,8 @@ class Attempts:
         end: Ends a run from outside; the scheduler's.
         enqueue: Lets a run wait for its next attempt; the scheduler's.
         jobs: The runs that have not ended; the scheduler's.
+        holding: What is held of paused workflows; the scheduler's.
+        on_mixed_end: Told of a run over a batch of several workflows that ended; the scheduler's.
         on_run_end: Called when a run ended while something waits for that; else None.
         is_stopped: Whether the board closes, so that nothing is tried again.
         opened_at: The newest position on the board when it was opened.
@@ -65,6 +68,8 @@ class Attempts:
     end: Callable[[Job, Ending, Exception | None], None]
     enqueue: Callable[[Job], None]
     jobs: dict[Job, None]
+    holding: Holding
+    on_mixed_end: Callable[[Job], None]
 
     def __init__(
         self,
@@ -362,8 +367,11 @@ class Attempts:
         self.back_off(job)
 
     def back_off(self, job: Job) -> None:
-        """Let a run wait until its next attempt is due."""
+        """Let a run wait until its next attempt is due, and its workflow goes on."""
         job.task = None
+        if self.holding.holds and self.holding.holds_run(job):
+            self.holding.keep(job)
+            return
         job.state = "backing off"
         job.deadline = self._lifecycle.timers.add(job.due, partial(self._again, job))
 
@@ -466,6 +474,8 @@ class Attempts:
         job.variables = NO_VARIABLES  # they know of the job: no reference cycle keeps it
         if self.on_run_end is not None:
             self.on_run_end()
+        if job.others:
+            self.on_mixed_end(job)
         self._idle.end(job.correlation_id)
 
     def _rest(self, job: Job) -> None:

@@ -13,6 +13,7 @@ from flock.orchestrator import inside
 from flock.orchestrator.history import can_read
 from flock.orchestrator.job import Call, Job
 from flock.orchestrator.scheduler import retrieve
+from flock.orchestrator.workflow import workflow_here
 
 if TYPE_CHECKING:
     from flock.clock import Clock
@@ -98,6 +99,7 @@ class Calls:
             is_nested=self._is_nested,
         )
         draft = self._drafted(obj, self._workflow, depth)
+        self._require_going([draft])
         return self._parts.scheduler.call(agent, [draft], call, is_stored=False), call
 
     @property
@@ -106,9 +108,29 @@ class Calls:
 
     @property
     def _workflow(self) -> str | None:
-        """The workflow of the run that calls, which what it calls belongs to; None outside one."""
+        """The workflow of the run that calls, or of the block around: what is called belongs to it.
+
+        None outside of both.
+        """
         run = inside.current_run(self._orchestrator)
-        return None if run is None else run.correlation_id
+        return workflow_here(self._orchestrator) if run is None else run.correlation_id
+
+    def _require_going(self, inputs: Sequence[Artifact]) -> None:
+        """Refuse a call from outside into a workflow that is paused.
+
+        Raises:
+            PublishError: It is.
+        """
+        if not self._parts.holding.holds or self._is_nested:
+            return
+        stored = [artifact for artifact in inputs if artifact.seq] or inputs
+        workflow = min(stored, key=lambda artifact: artifact.seq).correlation_id
+        if self._parts.holding.is_paused(workflow):
+            msg = (
+                f"workflow {workflow!r} is paused, and no run of it begins; resume() it first, or "
+                "publish the input, which then waits"
+            )
+            raise PublishError(msg)
 
     def _drafted(self, obj: object, workflow: str | None, depth: int) -> Artifact:
         """Make an artifact of an input; one whose workflow somebody chose stays in that."""
@@ -156,6 +178,7 @@ class Calls:
                 workflow = drafts[0].correlation_id if drafts else caller
                 drafts.append(self._drafted(obj, workflow, depth))
         self._check(agent, drafts)
+        self._require_going(drafts)
         new = list({draft.key: draft for draft in drafts if not draft.seq}.values())
         keys = [draft.key for draft in new]
         await self._parts.publisher.commit(new, without=agent.name)

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Self, TypeAlias
+from typing import Final, Literal, Self, TypeAlias
 from uuid import UUID
 
 from flock.core.artifacts import Artifact
@@ -159,6 +159,23 @@ class WorkflowIdle(_Event):
 
 
 @dataclass(frozen=True, slots=True)
+class WorkflowPaused(_Event):
+    """A workflow was paused: no run of it begins until it is resumed."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowResumed(_Event):
+    """A workflow that was paused goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowCancelled(_Event):
+    """A workflow was ended with all that was open of it: by a `"cancel"` or its `"deadline"`."""
+
+    reason: Literal["cancel", "deadline"]
+
+
+@dataclass(frozen=True, slots=True)
 class BoardIdle(_Event):
     """Nothing is queued, running or due any more."""
 
@@ -185,6 +202,9 @@ Event: TypeAlias = (
     | RunCancelled
     | DeadLettered
     | WorkflowIdle
+    | WorkflowPaused
+    | WorkflowResumed
+    | WorkflowCancelled
     | BoardIdle
     | EventsMissed
 )

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from flock.clock import Clock, ShiftedClock, SystemClock
 from flock.core.agent import Agent
-from flock.core.artifacts import EXTERNAL, Artifact, Publishable, is_text
+from flock.core.artifacts import EXTERNAL, Artifact, Publishable, checked_identifier, is_text
 from flock.core.builder import AgentBuilder, settle
 from flock.core.context import ContextProvider
 from flock.core.lifecycle import Engine
@@ -41,7 +41,8 @@ from flock.orchestrator.replay import Reader, Replay, checked_position, replayed
 from flock.orchestrator.scheduler import UNLIMITED
 from flock.orchestrator.tracing import TracingManager
 from flock.orchestrator.wiring import Parts
-from flock.orchestrator.workflows import cancel, redrive, status_of
+from flock.orchestrator.workflow import Workflow, joining
+from flock.orchestrator.workflows import redrive, status_of
 from flock.store.protocol import BlackboardStore, DeadLetter
 from flock.store.urls import store_from
 
@@ -134,6 +135,7 @@ class Flock:
         self._idle = self._parts.idle
         self._publisher = self._parts.publisher
         self._published_in_a_row = 0
+        self.blocks = 0
         self._context_provider = context_provider or default_provider
         self._settings: Settings = {
             "model": model,
@@ -321,7 +323,8 @@ class Flock:
         Args:
             obj: A Pydantic model; a dict with `type` and `payload` or the fields beside it;
                 or an `Artifact`. One that is on the board already starts nothing.
-            correlation_id: The workflow it belongs to; a new one unless said.
+            correlation_id: The workflow it belongs to; unless said that of the `workflow()` block
+                around it, or a new one.
             partition_key: What it is about, for the user's own use.
             tags: Words that subscriptions may ask for.
             visibility: Who may read it; everybody unless said.
@@ -339,6 +342,8 @@ class Flock:
             TypeRegistryError: Its type is unknown or ambiguous.
         """
         depth = 0 if self._admits_at_once() else await self._admit()
+        if self.blocks and correlation_id is None:
+            obj, correlation_id = joining(self, obj)
         if isinstance(obj, Artifact):
             known = await self.store.get(obj.id)
             if known is not None:
@@ -386,9 +391,13 @@ class Flock:
         depth = await self._admit()
         objs = list(objs)
         tags = [tags] if isinstance(tags, str) else list(tags)
-        drafts = [
-            self._publisher.draft(obj, correlation_id, partition_key, tags, visibility, depth)
+        joined = [
+            joining(self, obj) if self.blocks and correlation_id is None else (obj, correlation_id)
             for obj in objs
+        ]
+        drafts = [
+            self._publisher.draft(obj, workflow, partition_key, tags, visibility, depth)
+            for obj, workflow in joined
         ]
         self._idle.reserved += 1
         try:
@@ -431,7 +440,7 @@ class Flock:
 
     async def _admit(self) -> int:
         """Open the board if need be and wait for room; return the depth of what is published."""
-        self._refuse_forks()
+        self.refuse_forks()
         place = inside.where(self)
         if place is None or self._opening.state not in {"opening", "closing"}:
             await self._opening.open()
@@ -621,13 +630,113 @@ class Flock:
 
         Outputs of runs that have not committed never appear; artifacts stay. Inputs of
         other workflows in a batch or join that is ended with it wait again. A board that is
-        shutting down can still be told: what it would leave open is closed.
+        shutting down can still be told: what it would leave open is closed. One that is paused
+        is not paused any more, and one with a deadline has none. An agent may cancel its own
+        workflow, and ends with it.
+
+        Its status is `"cancelled"` then, until something new comes into it.
 
         Returns:
             How many deliveries were closed.
+
+        Raises:
+            PublishError: The board was shut down before it was done.
         """
+        self.refuse_forks()
         await self._opening.open_to_read()
-        return await cancel(self._parts, str(correlation_id))
+        return await self._parts.control.cancel(str(correlation_id))
+
+    async def pause(self, correlation_id: str) -> None:
+        """Hold a workflow: no run of it begins any more until it is resumed.
+
+        It is so once this returns, and stays so when the board is closed and opened again, or
+        its process is killed. Attempts that go on by then end as they would, and commit. What
+        is queued or backs off is held, and so is what comes in, from them or from outside, in
+        its order. What waits in gates stays there, and time goes on: windows end and batches
+        fall due, and the run over them is held. A run over inputs of several workflows belongs
+        to that of its earliest input.
+
+        Paused work does not hold `run_until_idle`, which counts it as waiting, nor publishers
+        with `max_pending`. What an agent of it calls with `arun` goes on; from outside, a call
+        with inputs of it is refused. It may be a workflow that is still to come. Pausing it
+        twice is the same as once.
+
+        Args:
+            correlation_id: The workflow.
+
+        Raises:
+            PublishError: The id is empty, or holds what no store can keep.
+        """
+        self.refuse_forks()
+        workflow = checked_identifier(correlation_id)
+        await self._opening.open()
+        await self._parts.control.pause(workflow)
+
+    async def resume(self, correlation_id: str) -> None:
+        """Let a paused workflow go on, in the order it would have had; else it does nothing.
+
+        What was held begins behind what other workflows have queued by now.
+        """
+        self.refuse_forks()
+        await self._opening.open()
+        await self._parts.control.resume(str(correlation_id))
+
+    async def set_deadline(self, correlation_id: str, timeout: Span | None) -> None:
+        """Cancel a workflow if anything of it is open some time from now.
+
+        It then counts as `"timed_out"`. The deadline lasts with the board: one that passes while
+        the board is closed ends the workflow as soon as it is opened. If nothing of the
+        workflow is open, or waits in a gate, or is paused by then, it passes without effect.
+        It does not hold `run_until_idle` by itself.
+
+        Args:
+            correlation_id: The workflow, which may be still to come.
+            timeout: From now on, a `timedelta` or seconds of the board's clock; in place of an
+                earlier one. None for no deadline.
+
+        Raises:
+            PublishError: The id is empty, or holds what no store can keep.
+            ValueError: `timeout` is no span of time.
+        """
+        self.refuse_forks()
+        workflow = checked_identifier(correlation_id)
+        span = None if timeout is None else seconds(timeout, "timeout")
+        await self._opening.open()
+        due = None if span is None else self.clock.time() + span
+        await self._parts.control.set_deadline(workflow, due)
+
+    def workflow(
+        self, correlation_id: str | None = None, *, timeout: Span | None = None
+    ) -> Workflow:
+        """Return a block that groups what is published inside as one workflow.
+
+        Leaving it waits until that workflow is done, whatever else goes on: nothing of it is
+        queued, running, paused, or falls due. Then it knows what came of it::
+
+            async with flock.workflow(timeout=60) as wf:
+                await wf.publish(Scan(patient="p1"))
+            print(wf.one(Diagnosis), wf.failures)
+
+        `publish`, `publish_many`, `arun`, `invoke` and `stream` of the board belong to it as well
+        when they are called inside, in the same task or one it started, and say no other
+        workflow. What agents do is not inside. A body that raises, or is cancelled, cancels
+        the workflow. Blocks may be nested, and several may be open at once.
+
+        Args:
+            correlation_id: The workflow; a new one unless said.
+            timeout: Its deadline from now on, a `timedelta` or seconds of the board's clock; an
+                earlier one stays. It is cancelled then, and leaving the block raises
+                `WorkflowTimeout`.
+
+        Raises:
+            PublishError: The id is empty, or holds what no store can keep.
+            ValueError: `timeout` is no span of time.
+            NotIdle: On entering, when called inside an agent or a hook; on leaving, when the
+                board is shut down before it is done.
+            WorkflowTimeout: On leaving: it was not done by its deadline.
+        """
+        span = None if timeout is None else seconds(timeout, "timeout")
+        return Workflow(self, self._parts, self._opening, correlation_id, span)
 
     async def spent(
         self,
@@ -734,7 +843,7 @@ class Flock:
             return AgentIdentity(agent), self._context_provider
         return found.identity, found.context_provider or self._context_provider
 
-    def _refuse_forks(self) -> None:
+    def refuse_forks(self) -> None:
         """Let nothing that runs on a scratch board reach the board it was forked from.
 
         Raises:
@@ -777,16 +886,6 @@ class Flock:
     async def run_forever(self) -> NoReturn:
         """Serve until cancelled. Comes with a later version."""
         _later("run_forever")
-
-    async def pause(self, correlation_id: str) -> NoReturn:
-        """Hold a workflow. Comes with a later version."""
-        del correlation_id
-        _later("pause")
-
-    async def resume(self, correlation_id: str) -> NoReturn:
-        """Let a held workflow go on. Comes with a later version."""
-        del correlation_id
-        _later("resume")
 
 
 def _later(verb: str) -> NoReturn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from flock.orchestrator.matcher import holds
 if TYPE_CHECKING:
     from flock.core.agent import Agent
     from flock.core.subscription import Subscription
+    from flock.orchestrator.holding import Holding
     from flock.orchestrator.idle import Idle
     from flock.orchestrator.lifecycle_manager import Deadline, LifecycleManager
     from flock.orchestrator.outcomes import Outcomes
@@ -42,6 +43,8 @@ class Gate:
         held: Deliveries that a component holds, or whose expiry is being written down.
         batch_deadline: When the batch times out.
         window_deadline: At or before the end of the oldest join window.
+        batch_counts: Whether the batch's deadline holds the board from being idle.
+        window_counts: Whether that of the window does.
     """
 
     def __init__(self, subscription: Subscription, agent: Agent) -> None:
@@ -55,6 +58,8 @@ class Gate:
         self.held: dict[Delivery, None] = {}
         self.batch_deadline: Deadline | None = None
         self.window_deadline: Deadline | None = None
+        self.batch_counts = False
+        self.window_counts = False
 
     @property
     def runs_expired(self) -> bool:
@@ -90,6 +95,10 @@ class Gathering:
 
     Taking in never waits and never raises: what has to be made true on the board besides,
     such as a group that expired, goes on in a task of its own.
+
+    Attributes:
+        on_left: Told of what leaves a gate at which it would have fallen due, while somebody
+            waits for a workflow; else None.
     """
 
     def __init__(
@@ -101,8 +110,12 @@ class Gathering:
         scheduler: Scheduler,
         outcomes: Outcomes,
         store: BlackboardStore,
+        holding: Holding,
     ) -> None:
         self._store = store
+        self._holding = holding
+        self._holds = holding.holds
+        self.on_left: Callable[[Iterable[Delivery]], None] | None = None
         self._clock = clock
         self._events = events
         self._idle = idle
@@ -195,9 +208,13 @@ class Gathering:
             self._complete(gate, deliveries)
         if gate.window_deadline is None:
             self._watch_window(gate, join)
+        elif self._holds:
+            self._count_due(gate)
 
     def _complete(self, gate: Gate, group: list[Delivery]) -> None:
         """Take a complete group on: to its predicates, its batch, its run."""
+        if self.on_left is not None and gate.runs_expired:
+            self.on_left(group)
         subscription = gate.subscription
         if subscription.group:
             pairs = zip(group, subscription.types, strict=True)
@@ -225,6 +242,8 @@ class Gathering:
             self._flush(gate, filled, "size")
         elif batch.is_timed and gate.batch_deadline is None:
             self._watch_batch(gate, batch)
+        elif self._holds:
+            self._count_due(gate)
 
     def _run(
         self, gate: Gate, group: list[Delivery], *, is_batch: bool, run: Run | None = None
@@ -251,10 +270,10 @@ class Gathering:
         if due is None:
             self._withdraw_batch(gate)
         elif gate.batch_deadline is None:
-            self._idle.begin_due(None)
             gate.batch_deadline = self._lifecycle.batches.add(
                 due, partial(self._batch_due, gate, batch)
             )
+            self._count_due(gate)
 
     def _batch_due(self, gate: Gate, batch: Batch) -> None:
         due = batch.next_due
@@ -279,7 +298,7 @@ class Gathering:
         if gate.batch_deadline is not None:
             gate.batch_deadline.cancel()
             gate.batch_deadline = None
-            self._idle.end_due(None)
+            self._count_due(gate)
 
     # --- join windows ---
 
@@ -289,18 +308,16 @@ class Gathering:
         if due is None:
             self._withdraw_window(gate)
         elif gate.window_deadline is None:
-            if gate.runs_expired:
-                self._idle.begin_due(None)
             gate.window_deadline = self._lifecycle.windows.add(
                 due, partial(self._window_due, gate, join)
             )
+            self._count_due(gate)
 
     def _withdraw_window(self, gate: Gate) -> None:
         if gate.window_deadline is not None:
             gate.window_deadline.cancel()
             gate.window_deadline = None
-            if gate.runs_expired:
-                self._idle.end_due(None)
+            self._count_due(gate)
 
     def _window_due(self, gate: Gate, join: Join) -> None:
         self._idle.begin_due(None)
@@ -312,9 +329,11 @@ class Gathering:
 
     def _expired(self, gate: Gate, group: Group) -> None:
         deliveries = group.deliveries
+        if self.on_left is not None:
+            self.on_left(deliveries)
         if not gate.runs_expired:
             self._idle.waiting -= len(deliveries)
-            self._outcomes.expire(gate.subscription, deliveries, group.key, None, None)
+            self._outcomes.expire(gate.subscription, deliveries, group.key, None, None, None)
             return
         gate.held.update(dict.fromkeys(deliveries))
         # Its run is on record with its expiry: what was on its way to the board meanwhile, and
@@ -327,7 +346,8 @@ class Gathering:
             for delivery in deliveries:
                 delivery.run = run
         then = partial(self._run_expired, gate, deliveries, run)
-        self._outcomes.expire(gate.subscription, deliveries, group.key, run, then)
+        gone = partial(_cancelled_of, gate, deliveries, run)
+        self._outcomes.expire(gate.subscription, deliveries, group.key, run, gone, then)
 
     def _run_expired(self, gate: Gate, deliveries: Sequence[Delivery], run: Run | None) -> None:
         """Run with what came of a group that expired, unless it was cancelled meanwhile."""
@@ -341,6 +361,47 @@ class Gathering:
             self._proceed(gate, left)
         else:
             self._run(gate, left, is_batch=False, run=run)
+
+    # --- what falls due ---
+
+    def _count_due(self, gate: Gate) -> None:
+        """Let what falls due at a gate hold the board from being idle, unless all is paused."""
+        is_due = gate.batch_deadline is not None and not self._is_paused(gate.batch)
+        if is_due is not gate.batch_counts:
+            gate.batch_counts = is_due
+            self._count(is_due)
+        is_due = gate.window_deadline is not None and gate.runs_expired
+        is_due = is_due and not self._is_paused(gate.join)
+        if is_due is not gate.window_counts:
+            gate.window_counts = is_due
+            self._count(is_due)
+
+    def _count(self, is_due: bool) -> None:  # noqa: FBT001
+        if is_due:
+            self._idle.begin_due(None)
+        else:
+            self._idle.end_due(None)
+
+    def _is_paused(self, stage: Batch | Join | None) -> bool:
+        """Return whether all that waits at a gate is of paused workflows."""
+        if not self._holds or stage is None:
+            return False
+        return all(map(self._holding.is_paused, stage.workflows))
+
+    def count_due(self) -> None:
+        """Look again which gates hold the board from being idle: what is paused has changed."""
+        for gate in self._gates.values():
+            self._count_due(gate)
+
+    def falls_due(self, workflow: str) -> bool:
+        """Return whether something of a workflow goes on from a gate by the clock alone."""
+        for gate in self._gates.values():
+            if gate.batch_deadline is not None and gate.batch and gate.batch.of(workflow):
+                return True
+            is_timed = gate.window_deadline is not None and gate.runs_expired
+            if is_timed and gate.join and gate.join.of(workflow):
+                return True
+        return False
 
     # --- waiting ---
 
@@ -379,3 +440,8 @@ class Gathering:
                 self._watch_batch(gate, gate.batch)
         self._idle.waiting -= len(found)
         return found
+
+
+def _cancelled_of(gate: Gate, deliveries: Sequence[Delivery], run: Run | None) -> list[Delivery]:
+    """Return what a cancel took out of a group while its expiry was being written down."""
+    return [d for d in deliveries if run is not None and d.run is run and d not in gate.held]

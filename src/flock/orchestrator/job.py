@@ -23,7 +23,10 @@ _NOTHING: Final[list[Artifact]] = []
 NO_VARIABLES: Final = Variables()
 """Context variables of a run that has ended."""
 
+NO_OTHERS: Final = ()
+
 Ending = Literal["timeout", "cancel", "shutdown"]
+JobState = Literal["queued", "running", "failing", "backing off", "held", "ended"]
 
 
 class Lane:
@@ -94,6 +97,7 @@ class Job(Run):
         call: What a direct caller asked for; None for what the board runs by itself.
         outputs: What it committed so far.
         order: Its place among the runs that were queued.
+        others: The other workflows that are mixed in its batch, for which it is open work too.
         variables: The context variables of who published the last input, for its tasks.
     """
 
@@ -105,6 +109,7 @@ class Job(Run):
         "error",
         "lane",
         "order",
+        "others",
         "outputs",
         "state",
         "task",
@@ -136,7 +141,7 @@ class Job(Run):
         self.has_begun = False
         self.use(artifacts)
         self.lane = lane
-        self.state: Literal["queued", "running", "failing", "backing off", "ended"] = "queued"
+        self.state: JobState = "queued"
         self.ending: Ending | None = None
         self.error: Exception | None = None
         self.task: asyncio.Task[None] | None = None
@@ -146,6 +151,7 @@ class Job(Run):
         self.is_committed = False
         self.outputs: list[Artifact] = _NOTHING
         self.order = 0
+        self.others: tuple[str, ...] = NO_OTHERS
         self.variables = copy_context()
 
     @property

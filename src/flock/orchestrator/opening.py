@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from flock.errors import NotIdle, PublishError
 from flock.orchestrator import inside
+from flock.orchestrator.control import CONTROLLED
 
 if TYPE_CHECKING:
     from flock.components.board import Board
@@ -95,6 +96,11 @@ class Opening:
         """Whether it closes on the running event loop."""
         return self.state == "closing" and self.loop is asyncio.get_running_loop()
 
+    @property
+    def is_open_here(self) -> bool:
+        """Whether it is open on the running event loop, and does not close."""
+        return self.state == "open" and self.loop is asyncio.get_running_loop()
+
     async def open_to_read(self) -> None:
         """Open the board if need be; one that is closing can still be asked."""
         if not self.is_closing:
@@ -150,10 +156,16 @@ class Opening:
         """Let nobody take it for idle when what is left of its work is cancelled."""
         if self._parts.idle.total:
             self._parts.signal.fail(NotIdle("the board was shut down before it became idle"))
+        self._give_up_workflows()
+
+    def _give_up_workflows(self) -> None:
+        msg = "the board was shut down before the workflow was done"
+        self._parts.control.fail(NotIdle(msg))
 
     def _closed(self) -> None:
         self.state, self.loop, self._done = "closed", None, None
         self._parts.signal.fail(NotIdle("the board was shut down before it became idle"))
+        self._give_up_workflows()
         self._parts.idle.release()
         self._parts.events.end()
 
@@ -163,6 +175,7 @@ class Opening:
         parts.lifecycle.forget()
         parts.workbench.forget()
         parts.router.clear()
+        parts.control.clear()
         parts.signal.clear()
         parts.idle.clear(parts.clock.time())
         parts.ledger.clear()
@@ -178,6 +191,7 @@ class Opening:
         work = await parts.store.open_work(self._subscription_of)
         parts.gathering.count(work.arrivals)
         parts.scheduler.opened_at(parts.store.position)
+        parts.control.restore(await parts.store.states(CONTROLLED))
         what = "the hook on_initialize of an OrchestratorComponent"
         token = inside.enter(self._orchestrator, what)
         try:
@@ -187,6 +201,7 @@ class Opening:
             inside.leave(token)
         self.state, self._done = "open", None
         parts.router.resume(work.deliveries)
+        parts.control.begin()
 
     def _subscription_of(self, agent: str, index: int) -> Subscription | None:
         """Return the subscription that is declared here under an agent's name."""

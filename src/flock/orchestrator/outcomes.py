@@ -123,6 +123,7 @@ class Outcomes:
         deliveries: Sequence[Delivery],
         key: object,
         begun: Run | None,
+        gone: Callable[[], Sequence[Delivery]] | None,
         then: Callable[[], None] | None,
     ) -> None:
         """Record that a join group was not completed in time.
@@ -132,10 +133,12 @@ class Outcomes:
             deliveries: What had come.
             key: The key of the group.
             begun: The run over what had come, to be on record with it.
+            gone: What of it was cancelled until then; its part of the record is undone.
             then: Called when that is on the board; None to close the group with it.
         """
         workflow = deliveries[0].artifact.correlation_id
-        self._later(partial(self._expire, subscription, deliveries, key, begun, then), workflow)
+        work = partial(self._expire, subscription, deliveries, key, begun, gone, then)
+        self._later(work, workflow)
 
     def _later(self, work: Callable[[], Awaitable[None]], workflow: str) -> None:
         self._idle.begin(workflow)
@@ -163,6 +166,7 @@ class Outcomes:
         deliveries: Sequence[Delivery],
         key: object,
         begun: Run | None,
+        gone: Callable[[], Sequence[Delivery]] | None,
         then: Callable[[], None] | None,
     ) -> None:
         # The same in each process, so that a group that is still to run is recorded once.
@@ -181,6 +185,8 @@ class Outcomes:
         if self._events.is_heard:
             workflow, agent = run.correlation_id, subscription.agent
             self._events.tell(JoinExpired(now, workflow, agent, name, tuple(ids)))
+        if gone is not None and (cancelled := gone()):
+            await self.close(cancelled)  # again: the run that was on record only now ends with it
         if then is not None:
             then()
 

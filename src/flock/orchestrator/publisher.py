@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from flock.core.delivery import Delivery, Run
     from flock.orchestrator.component_runner import ComponentRunner
     from flock.orchestrator.embeddings import Embeddings
+    from flock.orchestrator.holding import Holding
     from flock.orchestrator.matcher import Candidate, Matcher
     from flock.orchestrator.patience import Patience
     from flock.store.protocol import DeadLetter
@@ -59,7 +60,9 @@ class Publisher:
         orchestrator: Board,
         matcher: Matcher,
         embeddings: Embeddings,
+        holding: Holding,
     ) -> None:
+        self._holding = holding
         self._store = store
         self._patience = patience
         self._keeps_progress = store.is_durable
@@ -245,8 +248,11 @@ class Publisher:
         commit.maker = maker
         commit.progress = [run for run in (maker, begun) if run is not None and run.deliveries]
         if self._keeps_progress and not self._components.decides_deliveries:
+            holds = self._holding.holds
             for delivery in commit.opened:
                 if delivery.subscription.is_gated and not delivery.opens_at:
+                    if holds and delivery.artifact.correlation_id in holds:
+                        continue  # it comes to its gate when its workflow goes on
                     delivery.arrived = commit.at
 
     def _follow_up(self, commit: Commit, on_stored: Callable[[], None] | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from collections.abc import Set
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,3 +58,14 @@ class Ready:
             level, self.first = heapq.heappop(self._later)
             self.priority = -level
         return job
+
+    def take_out(self, doomed: Set[Job]) -> None:
+        """Take these runs out, wherever they are, in one pass over all."""
+        levels = [(-self.priority, self.first), *self._later]
+        kept = [(level, deque(j for j in jobs if j not in doomed)) for level, jobs in levels]
+        self._later = [(level, jobs) for level, jobs in kept if jobs]
+        heapq.heapify(self._later)
+        self.first = deque()
+        if self._later:
+            level, self.first = heapq.heappop(self._later)
+            self.priority = -level

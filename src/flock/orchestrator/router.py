@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from flock.orchestrator.attempts import Attempts
     from flock.orchestrator.component_runner import ComponentRunner
     from flock.orchestrator.gathering import Gathering
+    from flock.orchestrator.holding import Holding
     from flock.orchestrator.idle import Idle
     from flock.orchestrator.lifecycle_manager import Deadline, LifecycleManager
     from flock.orchestrator.outcomes import Outcomes
@@ -55,8 +56,11 @@ class Router:
         gathering: Gathering,
         outcomes: Outcomes,
         orchestrator: Board,
+        holding: Holding,
         agent_of: Callable[[str], Agent | None],
     ) -> None:
+        self._holding = holding
+        self._holds = holding.holds
         self._clock = clock
         self._idle = idle
         self._components = components
@@ -84,6 +88,8 @@ class Router:
     def deliver(self, deliveries: Iterable[Delivery]) -> None:
         """Take deliveries that were just committed on their way."""
         asks = self._components.decides_deliveries
+        if self._holds:
+            deliveries = self._holding.sift(deliveries)
         for delivery in deliveries:
             if delivery.opens_at and delivery.opens_at > self._clock.time():
                 self._wait_until_open(delivery)
@@ -100,6 +106,8 @@ class Router:
         agent = self._agent_of(subscription.agent)
         if agent is None:
             return  # declared by another program that shares the store: it stays open
+        if self._holds and self._holding.takes(delivery):
+            return
         if subscription.is_gated:
             self._gathering.take(delivery, agent)
         else:
@@ -260,7 +268,30 @@ class Router:
         """Return how many deliveries of a workflow wait."""
         others = (*self._deferred, *self._unopened)
         count = sum(d.artifact.correlation_id == workflow for d in others)
-        return count + len(self._gathering.of(workflow))
+        return count + len(self._gathering.of(workflow)) + self._holding.waiting(workflow)
+
+    def hold_back(self, workflow: str) -> None:
+        """Hold the deliveries of a workflow that are asked about again, or open later."""
+        deferred = [d for d in self._deferred if d.artifact.correlation_id == workflow]
+        unopened = [d for d in self._unopened if d.artifact.correlation_id == workflow]
+        asked = [d for d in self._to_ask if d.artifact.correlation_id == workflow]
+        for delivery in deferred:
+            del self._deferred[delivery]
+        self._idle.waiting -= len(deferred) + len(unopened)
+        for delivery in unopened:
+            self._unopened.pop(delivery).cancel()
+        self._forget_asked(asked)
+        self._holding.sift((*deferred, *asked, *unopened))
+        for _ in unopened:
+            self._idle.end_due(workflow)
+
+    def _forget_asked(self, asked: Sequence[Delivery]) -> None:
+        """Take these deliveries off the queue of those that are asked about."""
+        if asked:
+            gone = set(asked)
+            self._to_ask = deque(d for d in self._to_ask if d not in gone)
+        for delivery in asked:
+            self._idle.end(delivery.artifact.correlation_id)
 
     def discard(self, workflow: str) -> list[Delivery]:
         """Take out and return the deliveries of a workflow that wait or are being asked."""
@@ -268,7 +299,7 @@ class Router:
         def chosen(delivery: Delivery) -> bool:
             return delivery.artifact.correlation_id == workflow
 
-        found = self._gathering.discard(workflow)
+        found = [*self._gathering.discard(workflow), *self._holding.discard(workflow)]
         deferred = [*filter(chosen, self._deferred)]
         for delivery in deferred:
             del self._deferred[delivery]
@@ -278,9 +309,7 @@ class Router:
             self._idle.end_due(delivery.artifact.correlation_id)
         self._idle.waiting -= len(deferred) + len(unopened)
         asked = [*filter(chosen, self._to_ask)]
-        for delivery in asked:
-            self._to_ask.remove(delivery)
-            self._idle.end(delivery.artifact.correlation_id)
+        self._forget_asked(asked)
         if self._asked is not None and self._asked.is_open and chosen(self._asked):
             asked.append(self._asked)
         return [*found, *deferred, *unopened, *asked]

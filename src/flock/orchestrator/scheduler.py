@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from flock.core.artifacts import Artifact
     from flock.core.delivery import Delivery, Run
     from flock.core.subscription import Subscription
+    from flock.orchestrator.holding import Holding
     from flock.orchestrator.idle import Idle
 
 logger = logging.getLogger(__name__)
@@ -53,9 +54,12 @@ class Scheduler:
         events: EventBus,
         idle: Idle,
         attempts: Attempts,
+        holding: Holding,
         *,
         max_concurrency: int | None,
     ) -> None:
+        self._holding = holding
+        self._holds = holding.holds
         self._clock = clock
         self._events = events
         self._idle = idle
@@ -68,6 +72,7 @@ class Scheduler:
         self._is_looking = False
         self._is_stopped = False
         self._jobs: dict[Job, None] = {}
+        self._mixed: dict[Job, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._has_task_factory = False
         self._no_variables = Variables()
@@ -75,6 +80,8 @@ class Scheduler:
         attempts.end = self.end
         attempts.enqueue = self.enqueue
         attempts.jobs = self._jobs
+        attempts.holding = holding
+        attempts.on_mixed_end = self._mixed_ended
 
     # --- the life of the scheduler ---
 
@@ -88,6 +95,7 @@ class Scheduler:
         self._offers.clear()
         self._held.clear()
         self._jobs.clear()
+        self._mixed.clear()
         for lane in self._lanes.values():
             lane.slots.clear()
         self._lanes.clear()
@@ -193,11 +201,29 @@ class Scheduler:
             delivery.run = job
         self._idle.begin(job.correlation_id)
         self._jobs[job] = None
-        if job.due and job.due > self._clock.time():
+        if is_batch and (others := job.workflows - {job.correlation_id}):
+            job.others = tuple(others)
+            self._mixed[job] = None
+            for workflow in others:
+                self._idle.begin_due(workflow)
+        self._queue(job)
+        return job
+
+    def _queue(self, job: Job) -> None:
+        """Queue a run, or let it wait until its next attempt is due."""
+        if self._holds and self._holding.holds_run(job):
+            self._holding.keep(job)
+        elif job.due and job.due > self._clock.time():
             self._attempts.back_off(job)
         else:
+            job.due = 0.0
             self.enqueue(job)
-        return job
+
+    def _mixed_ended(self, job: Job) -> None:
+        """Let the other workflows of a batch know that its run ended."""
+        del self._mixed[job]
+        for workflow in job.others:
+            self._idle.end_due(workflow)
 
     def call(self, agent: Agent, artifacts: list[Artifact], call: Call, *, is_stored: bool) -> Job:
         """Run an agent directly, once, over these inputs.
@@ -258,12 +284,42 @@ class Scheduler:
         return self._start(job)
 
     def jobs(self, workflow: str) -> list[Job]:
-        """Return the runs that have not ended and have to do with a workflow."""
+        """Return the runs that have not ended and have to do with a workflow.
+
+        All runs are looked at, unless the workflow has none.
+        """
+        hold = self._holds.get(workflow)
+        if not self._idle.open_in(workflow) and not (hold and hold.items):
+            return [job for job in self._mixed if workflow in job.others]
         return [
             job
             for job in self._jobs
             if job.correlation_id == workflow or (job.is_batch and workflow in job.workflows)
         ]
+
+    # --- holding a workflow back ---
+
+    def hold_back(self, workflow: str) -> None:
+        """Hold the runs of a workflow that wait for a slot or for their next attempt."""
+        found = [
+            job
+            for job in self._jobs
+            if job.correlation_id == workflow
+            and job.state in {"queued", "backing off"}
+            and self._holding.holds_run(job)
+        ]
+        for lane in {job.lane for job in found if job.state == "queued"}:
+            lane.ready.take_out({*found})
+        for job in sorted(found, key=_place):
+            if job.deadline is not None:
+                job.deadline.cancel()
+                job.deadline = None
+            self._holding.keep(job)
+
+    def let_go(self, job: Job) -> None:
+        """Let a run that was held go on."""
+        self._holding.give_back(job)
+        self._queue(job)
 
     # --- ending from outside ---
 
@@ -278,7 +334,10 @@ class Scheduler:
         is_ending = job.ending is not None
         job.ending = why
         job.error = error
-        if job.state in {"queued", "backing off"}:
+        if job.state == "held":
+            self._holding.give_back(job)
+            self._attempts.leave(job)
+        elif job.state in {"queued", "backing off"}:
             self._attempts.leave(job)
         elif job.state == "running" and job.task and job.context and not is_ending:
             job.context.ended_by = error
@@ -302,6 +361,9 @@ class Scheduler:
 
     def enqueue(self, job: Job) -> None:
         """Let a run wait for its slots, or take its caller's."""
+        if self._holds and self._holding.holds_run(job):
+            self._holding.keep(job)
+            return
         job.state = "queued"
         if job.call is not None and job.call.is_nested:
             job.state = "running"
@@ -538,6 +600,11 @@ async def _a_step_later(work: Coroutine[Any, Any, None]) -> None:
         work.close()
         raise
     await work
+
+
+def _place(job: Job) -> tuple[bool, int]:
+    """Those that are queued come first, in the order they would have begun."""
+    return job.state != "queued", job.order
 
 
 def _variables_of(job: Job) -> Variables:

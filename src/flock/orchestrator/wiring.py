@@ -12,10 +12,12 @@ from flock.engines.threads import ThreadPool
 from flock.orchestrator import inside
 from flock.orchestrator.attempts import Attempts
 from flock.orchestrator.component_runner import ComponentRunner
+from flock.orchestrator.control import Control
 from flock.orchestrator.embeddings import Embeddings
 from flock.orchestrator.events import BoardIdle, EventBus, WorkflowIdle
 from flock.orchestrator.gathering import Gathering
 from flock.orchestrator.history import load_history
+from flock.orchestrator.holding import Holding
 from flock.orchestrator.idle import Idle, IdleSignal
 from flock.orchestrator.ledger import Ledger
 from flock.orchestrator.lifecycle_manager import LifecycleManager
@@ -48,6 +50,8 @@ class Parts:
         events: What happened.
         components: Users' hooks around the board.
         lifecycle: Background tasks and deadlines.
+        holding: What is held of workflows that are paused or being ended.
+        control: Pauses and ends workflows.
         workbench: Agents' tools, and the connections to MCP servers.
         idle: What is open.
         signal: Who waits for the board to become idle.
@@ -84,6 +88,7 @@ class Parts:
         self.lifecycle = LifecycleManager(clock)
         self.workbench = Workbench(self.threads, clock, self.lifecycle.serve)
         self.idle = Idle(self._on_zero, self._on_workflow_zero)
+        self.holding = Holding(self.idle)
         self.signal = IdleSignal(
             self.idle,
             clock.time,
@@ -104,6 +109,7 @@ class Parts:
             orchestrator,
             Matcher(()),
             self.embeddings,
+            self.holding,
         )
         self.outcomes = Outcomes(
             store,
@@ -131,11 +137,19 @@ class Parts:
             max_depth=max_depth,
         )
         self.scheduler = Scheduler(
-            clock, self.events, self.idle, attempts, max_concurrency=max_concurrency
+            clock, self.events, self.idle, attempts, self.holding, max_concurrency=max_concurrency
         )
         self.gathering = Gathering(
-            clock, self.events, self.idle, self.lifecycle, self.scheduler, self.outcomes, store
+            clock,
+            self.events,
+            self.idle,
+            self.lifecycle,
+            self.scheduler,
+            self.outcomes,
+            store,
+            self.holding,
         )
+        self.holding.wait = self.gathering.wait
         self.router = Router(
             clock,
             self.idle,
@@ -146,9 +160,11 @@ class Parts:
             self.gathering,
             self.outcomes,
             orchestrator,
+            self.holding,
             agents.get,
         )
         self.publisher.route = self.router.deliver
+        self.control = Control(self)
 
     async def run_hooks(self, hook: str) -> None:
         """Call a hook that only watches the board on every component that has it."""
@@ -165,7 +181,9 @@ class Parts:
     def _on_workflow_zero(self, workflow: str) -> None:
         if self.ledger.of_workflows:
             self.ledger.forget(workflow)
-        if self.events.is_heard:
+        if self.control.is_watched:
+            self.control.on_zero(workflow)
+        if self.events.is_heard and not self.holding.is_paused(workflow):
             self.events.tell(WorkflowIdle(as_datetime(self.clock.time()), workflow))
 
     def _announce_idle(self) -> None:

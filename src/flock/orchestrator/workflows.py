@@ -1,20 +1,22 @@
-"""One workflow as a whole: its status, its end, and what failed in it."""
+"""One workflow as a whole: its status, and what failed in it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
+from flock.clock import as_datetime
 from flock.core.delivery import Delivery
 from flock.core.filters import FilterConfig
-from flock.core.workflow import WorkflowStatus
+from flock.core.workflow import WorkflowState, WorkflowStatus
 from flock.errors import NotFound, StoreError
-from flock.store.protocol import Commit
+from flock.orchestrator.control import ENDED
+from flock.store.protocol import BlackboardStore, Commit
 
 if TYPE_CHECKING:
     from flock.core.agent import Agent
-    from flock.orchestrator.job import Job
     from flock.orchestrator.wiring import Parts
 
 
@@ -23,40 +25,40 @@ async def status_of(parts: Parts, workflow: str) -> WorkflowStatus:
     jobs = parts.scheduler.jobs(workflow)
     running = sum(job.state in {"running", "failing"} for job in jobs)
     waiting = parts.router.waiting(workflow)
-    where = FilterConfig(correlation_id=workflow)
-    _, artifacts = await parts.store.query_artifacts(where, limit=0)
-    state: Literal["running", "waiting", "idle", "unknown"] = "unknown"
-    if jobs:
+    is_paused = parts.holding.is_paused(workflow)
+    is_open = bool(parts.idle.open_in(workflow))
+    due = parts.control.deadline_of(workflow)
+    _, artifacts = await parts.store.query_artifacts(FilterConfig(correlation_id=workflow), limit=0)
+    state: WorkflowState
+    if is_paused:
+        state = "paused"
+    elif jobs:
         state = "running"
     elif waiting:
         state = "waiting"
-    elif parts.idle.open_in(workflow):
+    elif is_open:
         state = "running"
-    elif artifacts:
-        state = "idle"
-    return WorkflowStatus(workflow, state, running, len(jobs) - running, waiting, artifacts)
+    else:
+        state = await _end_of(parts.store, workflow) or ("idle" if artifacts else "unknown")
+    deadline = None if due is None else as_datetime(due)
+    queued = len(jobs) - running
+    return WorkflowStatus(workflow, state, running, queued, waiting, artifacts, deadline)
 
 
-async def cancel(parts: Parts, workflow: str) -> int:
-    """End a workflow's runs and close what waits of it; return how many deliveries."""
-    count = 0
-    seen: set[Job] = set()  # one that is ended by the shutdown stays so
-    while True:  # what committed meanwhile may have started something else
-        jobs = [
-            job
-            for job in parts.scheduler.jobs(workflow)
-            if job.ending != "cancel" and job not in seen
-        ]
-        seen.update(jobs)
-        await parts.scheduler.cancel(jobs)
-        found = [d for job in jobs for d in job.deliveries if d.is_open]
-        found += parts.router.discard(workflow)
-        if not jobs and not found:
-            return count
-        mine = [d for d in found if d.artifact.correlation_id == workflow]
-        await parts.outcomes.close(mine)
-        count += len(mine)
-        parts.router.regather(d for d in found if d.artifact.correlation_id != workflow)
+async def _end_of(
+    store: BlackboardStore, workflow: str
+) -> Literal["cancelled", "timed_out"] | None:
+    """Return how a workflow was ended, unless something new came since."""
+    data = await store.state(ENDED, workflow)
+    if data is None:
+        return None
+    end = json.loads(data)
+    newest = await store.latest(FilterConfig(correlation_id=workflow), limit=1)
+    if newest and newest[0].seq > end["artifacts"]:
+        return None
+    if await store.runs(workflow, limit=1, after=end["runs"]):
+        return None
+    return "cancelled" if end["reason"] == "cancel" else "timed_out"
 
 
 async def redrive(parts: Parts, agents: Mapping[str, Agent], wanted: UUID | str) -> None:

@@ -387,6 +387,10 @@ class InMemoryBlackboardStore:
         """Return what is kept of a kind, by key, as it was committed last."""
         return dict(self._states.get(kind, ()))
 
+    async def state(self, kind: str, key: str) -> bytes | None:
+        """Return what is kept of a kind under one key, or None if nothing is."""
+        return self._states.get(kind, {}).get(key)
+
     async def log(
         self, correlation_id: str | None = None, *, limit: int = 100, after: int = 0
     ) -> builtins.list[LogEntry]:

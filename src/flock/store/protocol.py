@@ -473,6 +473,10 @@ class BlackboardStore(Protocol):
         """Return what is kept of a kind, by key, as it was committed last."""
         ...
 
+    async def state(self, kind: str, key: str) -> bytes | None:
+        """Return what is kept of a kind under one key, or None if nothing is."""
+        ...
+
     async def log(
         self, correlation_id: str | None = None, *, limit: int = 100, after: int = 0
     ) -> builtins.list[LogEntry]:

@@ -9,6 +9,7 @@ from flock.core.agent import Agent
 from flock.core.context import Context
 from flock.orchestrator.attempts import Attempts
 from flock.orchestrator.events import EventBus
+from flock.orchestrator.holding import Holding
 from flock.orchestrator.idle import Idle
 from flock.orchestrator.job import Job
 from flock.orchestrator.scheduler import Scheduler
@@ -70,6 +71,7 @@ class Stage:
             EventBus(),
             self.idle,
             cast("Attempts", self.attempts),
+            Holding(self.idle),
             max_concurrency=limit,
         )
         self.scheduler.start()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from flock.orchestrator.gates.by_workflow import ByWorkflow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from flock.core.delivery import Delivery
     from flock.core.subscription import Subscription
@@ -61,6 +61,11 @@ class Batch:
         if self._timeout is None or not self._groups:
             return None
         return self._times[0] + self._timeout
+
+    @property
+    def workflows(self) -> Iterable[str]:
+        """The workflows of which something waits."""
+        return self._by_workflow.workflows
 
     def of(self, workflow: str) -> list[Delivery]:
         """Return what waits of a workflow."""

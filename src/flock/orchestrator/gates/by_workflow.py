@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from flock.core.delivery import Delivery
 
 
@@ -41,6 +43,11 @@ class ByWorkflow:
     def clear(self) -> None:
         """Forget all of them."""
         self._deliveries.clear()
+
+    @property
+    def workflows(self) -> Iterable[str]:
+        """The workflows of which something waits."""
+        return self._deliveries.keys()
 
     def of(self, workflow: str) -> list[Delivery]:
         """Return what waits of a workflow, in the order it came."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import TYPE_CHECKING, cast
 
 from flock.orchestrator.gates.by_workflow import ByWorkflow
@@ -167,6 +167,11 @@ class Join:
             self._by_age.popleft()
             self._over -= 1
         return self._by_age[0].since + self.window_seconds if self._by_age else None
+
+    @property
+    def workflows(self) -> Iterable[str]:
+        """The workflows of which something waits."""
+        return self._by_workflow.workflows
 
     def of(self, workflow: str) -> list[Delivery]:
         """Return what waits of a workflow."""

@@ -31,6 +31,9 @@ SELECT max(
 -- name: states
 SELECT key, CAST(data AS BLOB) FROM states WHERE kind = ? ORDER BY key;
 
+-- name: state
+SELECT CAST(data AS BLOB) FROM states WHERE kind = ? AND key = ?;
+
 -- name: log
 SELECT kind, at, correlation_id, CAST(data AS BLOB), number, position, run FROM log
 WHERE number > ? ORDER BY number LIMIT ?;

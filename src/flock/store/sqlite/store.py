@@ -447,6 +447,15 @@ class SQLiteBlackboardStore:
 
         return await self._read(read)
 
+    async def state(self, kind: str, key: str) -> bytes | None:
+        """Return what is kept of a kind under one key, or None if nothing is."""
+
+        def read(connection: sqlite3.Connection) -> bytes | None:
+            row = connection.execute(query("state"), (kind, sought(key))).fetchone()
+            return None if row is None else row[0]
+
+        return await self._read(read)
+
     async def log(
         self, correlation_id: str | None = None, *, limit: int = 100, after: int = 0
     ) -> builtins.list[LogEntry]:

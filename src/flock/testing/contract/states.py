@@ -35,6 +35,17 @@ class States(Foundation):
         assert await store.states("pause") == {"a": b"true"}
         assert await store.states("none") == {}
 
+    async def test_one_state_is_found_by_its_key(self, lifetime: Lifetime) -> None:
+        store = lifetime.store
+        assert await store.state("k", "a") is None
+        await store.commit(Commit(states=[State("k", "a", b"1"), State("other", "a", b"2")]))
+        store = await lifetime.reopened()
+        assert await store.state("k", "a") == b"1"
+        assert await store.state("k", "b") is None
+        assert await store.state("k", "\ud800") is None
+        await store.commit(Commit(states=[State("k", "a", None)]))
+        assert await store.state("k", "a") is None
+
     async def test_the_last_of_one_commit_counts(self, store: BlackboardStore) -> None:
         a, b = [State("k", "key", b"1"), State("k", "key", None)], State("k", "key", b"2")
         await store.commit(Commit(states=[*a, b]))
