@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
+from flock.clock import as_datetime
 from flock.core.delivery import Delivery
 from flock.core.filters import FilterConfig
 from flock.core.workflow import WorkflowStatus
 from flock.errors import NotFound, StoreError
+from flock.orchestrator.events import RunCancelled
 from flock.store.protocol import Commit
 
 if TYPE_CHECKING:
@@ -54,7 +56,10 @@ async def cancel(parts: Parts, workflow: str) -> int:
         if not jobs and not found:
             return count
         mine = [d for d in found if d.artifact.correlation_id == workflow]
-        await parts.outcomes.close(mine)
+        now = as_datetime(parts.clock.time())
+        ended = [job for job in jobs if job.call is None and job.ending == "cancel"]
+        events = [RunCancelled(now, job.correlation_id, job.agent, job.id) for job in ended]
+        await parts.outcomes.close(mine, events)
         count += len(mine)
         parts.router.regather(d for d in found if d.artifact.correlation_id != workflow)
 
