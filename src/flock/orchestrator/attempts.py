@@ -25,7 +25,7 @@ from flock.orchestrator.events import (
     RunStarted,
     RunSucceeded,
 )
-from flock.orchestrator.failures import ComponentFailed, as_run_error, naming
+from flock.orchestrator.failures import ComponentFailed, as_run_error, naming, text_of
 from flock.orchestrator.host import RunHost
 from flock.orchestrator.job import NO_VARIABLES
 from flock.orchestrator.patience import was_awaited
@@ -313,8 +313,9 @@ class Attempts:
     # --- how it ends ---
 
     def _succeeded(self, job: Job, started: float) -> None:
-        if self._events.is_heard:
-            now = self._now()
+        call = job.call
+        if call is not None and not call.is_published and self._events.is_heard:
+            now = self._now()  # nothing of it is on the board: no commit tells of it
             self._events.tell(
                 RunSucceeded(
                     as_datetime(now),
@@ -358,7 +359,9 @@ class Attempts:
                     job.id,
                     job.attempt,
                     delay,
-                    error,
+                    type(error).__name__,
+                    text_of(error),
+                    error=error,
                 )
             )
         job.due = self._now() + delay
@@ -382,19 +385,8 @@ class Attempts:
 
     async def _give_up(self, job: Job, error: Exception) -> None:
         self._idle.runs += 1
-        if self._events.is_heard:
-            self._events.tell(
-                RunFailed(
-                    as_datetime(self._now()),
-                    job.correlation_id,
-                    job.agent,
-                    job.id,
-                    job.attempt,
-                    error,
-                    job.usage or {},
-                )
-            )
         if job.call is not None:
+            self._tell_failed(job, error)  # its caller has the error: the board keeps nothing
             if not job.call.waiter.done():
                 job.call.waiter.set_exception(error)
         else:
@@ -405,13 +397,15 @@ class Attempts:
     async def _put_away(self, job: Job, error: Exception) -> None:
         """Make a dead letter of a run that failed for good, unless its store is to blame."""
         if was_awaited(error):
+            self._tell_failed(job, error)
             logger.error(
                 "A run of agent %r stays open until the board is opened again: %s", job.agent, error
             )
             return
         try:
-            await self._outcomes.bury(job, error)
+            await self._outcomes.bury(job, error, has_run=True)
         except Exception:
+            self._tell_failed(job, error)
             logger.exception("A failed run of agent %r could not be put away", job.agent)
 
     async def _raised(self, job: Job, error: Exception, started: float) -> None:
@@ -452,7 +446,8 @@ class Attempts:
 
     def leave(self, job: Job) -> None:
         """Forget a run that was cancelled, or is left for the next opening."""
-        if self._events.is_heard:
+        is_logged = job.ending == "cancel" and job.call is None  # see `workflows.cancel`
+        if self._events.is_heard and not is_logged:
             now = as_datetime(self._now())
             self._events.tell(RunCancelled(now, job.correlation_id, job.agent, job.id))
         self._ended(job)
@@ -486,6 +481,23 @@ class Attempts:
         job.context = None
 
     # --- telling ---
+
+    def _tell_failed(self, job: Job, error: Exception) -> None:
+        """Tell of a run that failed and that no dead letter is kept of."""
+        if self._events.is_heard:
+            self._events.tell(
+                RunFailed(
+                    as_datetime(self._now()),
+                    job.correlation_id,
+                    job.agent,
+                    job.id,
+                    job.attempt,
+                    type(error).__name__,
+                    text_of(error),
+                    job.usage or {},
+                    error=error,
+                )
+            )
 
     def _tell_started(self, job: Job) -> None:
         self._events.tell(

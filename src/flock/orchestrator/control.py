@@ -12,10 +12,17 @@ from weakref import WeakValueDictionary
 
 from flock.clock import as_datetime
 from flock.errors import PublishError
-from flock.orchestrator.events import WorkflowCancelled, WorkflowPaused, WorkflowResumed
+from flock.orchestrator.events import (
+    Event,
+    RunCancelled,
+    WorkflowCancelled,
+    WorkflowPaused,
+    WorkflowResumed,
+    logged,
+)
 from flock.orchestrator.holding import Hold
 from flock.orchestrator.job import Job
-from flock.store.protocol import Commit, LogEntry, State
+from flock.store.protocol import Commit, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,13 +118,12 @@ class Control:
             self._parts.router.hold_back(workflow)
             self._parts.gathering.count_due()
             self.on_zero(workflow)
-            commit = self._commit(workflow, "workflow_paused")
+            commit = self._commit(workflow, WorkflowPaused(self._now, workflow))
             try:
                 await self._parts.patience.commit(commit)
             finally:
                 if not commit.is_done:
                     self._release(workflow)
-            self._tell(WorkflowPaused(self._now, workflow))
         for _ in range(2):  # what has a task already, begins before this returns
             await asyncio.sleep(0)
 
@@ -127,12 +133,12 @@ class Control:
             hold = self.holds.get(workflow)
             if hold is None or not hold.is_paused:
                 return
-            commit = self._commit(workflow, "workflow_resumed", is_paused=False)
+            happened = WorkflowResumed(self._now, workflow)
+            commit = self._commit(workflow, happened, is_paused=False)
             try:
                 await self._parts.patience.commit(commit)
             finally:
                 if commit.is_done:
-                    self._tell(WorkflowResumed(self._now, workflow))
                     self._release(workflow)
 
     def _release(self, workflow: str) -> None:
@@ -247,7 +253,6 @@ class Control:
             else:
                 self._release(workflow)
         if is_ended:
-            self._tell(WorkflowCancelled(self._now, workflow, reason))
             for told in list(self._on_end.get(workflow, ())):
                 told(reason)
         return count
@@ -276,7 +281,10 @@ class Control:
             if not jobs and not found:
                 return None
             own = [d for d in found if d.artifact.correlation_id == workflow]
-            await parts.outcomes.close(own)
+            now = self._now
+            cancelled = [job for job in jobs if job.call is None and job.ending == "cancel"]
+            events = [RunCancelled(now, job.correlation_id, job.agent, job.id) for job in cancelled]
+            await parts.outcomes.close(own, events)
             others = (d for d in found if d.artifact.correlation_id != workflow)
             parts.router.regather(d for d in others if d.is_open)
             return len(own)
@@ -295,7 +303,8 @@ class Control:
             return
         mark = self._parts.store.mark
         end = {"reason": reason, "artifacts": mark.artifacts, "runs": mark.runs}
-        commit = self._commit(workflow, "workflow_cancelled", is_paused=False, reason=reason)
+        happened = WorkflowCancelled(self._now, workflow, reason)
+        commit = self._commit(workflow, happened, is_paused=False)
         commit.states = [*commit.states, State(ENDED, workflow, json.dumps(end).encode())]
         await self._parts.patience.commit(commit)
 
@@ -424,10 +433,9 @@ class Control:
     def _commit(
         self,
         workflow: str,
-        happened: str | None,
+        happened: Event | None,
         *,
         is_paused: bool | None = None,
-        **details: object,
     ) -> Commit:
         """Return the commit of what is kept of a workflow, and what is logged of it."""
         now = self._parts.clock.time()
@@ -436,12 +444,7 @@ class Control:
         states = [self._state(workflow, is_paused=is_paused)]
         if happened is None:
             return Commit(at=now, states=states)
-        entry = LogEntry(happened, now, workflow, json.dumps(details).encode())
-        return Commit(at=now, states=states, logged=[entry])
-
-    def _tell(self, event: WorkflowPaused | WorkflowResumed | WorkflowCancelled) -> None:
-        if self._parts.events.is_heard:
-            self._parts.events.tell(event)
+        return Commit(at=now, states=states, logged=[logged(happened)])
 
 
 def _workflows_of(deliveries: Iterable[Delivery]) -> set[str]:

@@ -31,7 +31,9 @@ from flock.errors import (
 )
 from flock.orchestrator import inside
 from flock.orchestrator.calls import Calls
-from flock.orchestrator.events import EventStream
+from flock.orchestrator.events import EventStream, Position
+from flock.orchestrator.events.log import Kinds, chosen_kinds
+from flock.orchestrator.events.position import position_of
 from flock.orchestrator.fork import Changes, Fork, Settings, moment_of
 from flock.orchestrator.history import default_provider
 from flock.orchestrator.idle import IdleReport
@@ -860,17 +862,39 @@ class Flock:
 
     # --- watching ---
 
-    def events(self, correlation_id: str | None = None, after: object = None) -> EventStream:
-        """Return what happens from now on, as typed events.
+    def events(
+        self,
+        correlation_id: str | None = None,
+        after: Position | str | int | None = None,
+        *,
+        kinds: Kinds | None = None,
+    ) -> EventStream:
+        """Return what happens, as typed events: from now on, or from a position on.
+
+        Each event has the `position` after it. With `after`, first come all lasting events behind
+        it that are on the board, whoever may see them, each once and in board order; then, without
+        a gap, what happens from then on. Passing events are only told as they happen. Reading has
+        no effect on the board, however slow it is: what a listener has no room for it reads from
+        the store. The iteration ends when the board is shut down, after what happened by then.
 
         Args:
             correlation_id: Only of this workflow; of the whole board unless said.
-            after: Comes with a later version.
+            after: A position, its text, or the `seq` of an artifact; 0 for everything. The first
+                event that is asked for opens the board. Unless said, it begins now, or once the
+                board is opened.
+            kinds: Only of these kinds: a class, several, or a union of some.
+
+        Raises:
+            DeclarationError: `after` is no position, or `kinds` are no kinds of events. When it is
+                iterated: the board has not come as far as that position.
+            StoreError: When it is iterated: what happened cannot be read.
         """
-        if after is not None:
-            msg = "events: after= comes with a later version"
-            raise NotYetAvailable(msg)
-        return self._parts.events.listen(None if correlation_id is None else str(correlation_id))
+        return self._parts.events.listen(
+            None if correlation_id is None else str(correlation_id),
+            None if after is None else position_of(after),
+            None if kinds is None else chosen_kinds(kinds),
+            None if after is None else self._opening.open_to_read,
+        )
 
     def traced_run(self, name: str = "workflow") -> AbstractAsyncContextManager[TraceSpan]:
         """Open one OpenTelemetry span around everything inside."""

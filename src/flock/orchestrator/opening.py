@@ -84,6 +84,7 @@ class Opening:
                 steps.callback(self._closed)
                 self._begin_anew(loop)
                 await self._parts.store.open(f"board {self._name!r}")
+                self._parts.events.begin()
                 self._push_closing(steps)
                 steps.push_async_callback(self._parts.scheduler.stop)
                 await self._start()

@@ -18,7 +18,14 @@ from flock.core.system import GroupExpired, WorkflowError
 from flock.core.types import registry
 from flock.core.visibility import AgentIdentity, Visibility, narrowest, remaining
 from flock.errors import GuardBlocked
-from flock.orchestrator.events import DeadLettered, EventBus, GroupSkipped, JoinExpired
+from flock.orchestrator.events import (
+    DeadLettered,
+    Event,
+    GroupSkipped,
+    JoinExpired,
+    RunFailed,
+    logged,
+)
 from flock.orchestrator.failures import ComponentFailed, text_of
 from flock.orchestrator.patience import was_awaited
 from flock.store.protocol import BlackboardStore, Commit, DeadLetter
@@ -46,7 +53,6 @@ class Outcomes:
         patience: Patience,
         publisher: Publisher,
         clock: Clock,
-        events: EventBus,
         idle: Idle,
         lifecycle: LifecycleManager,
         identities: Callable[[], Iterable[AgentIdentity]],
@@ -55,25 +61,32 @@ class Outcomes:
         self._patience = patience
         self._publisher = publisher
         self._clock = clock
-        self._events = events
         self._idle = idle
         self._lifecycle = lifecycle
         self._identities = identities
 
     # --- in the caller's task ---
 
-    async def close(self, deliveries: Sequence[Delivery]) -> None:
-        """Close deliveries without a run."""
-        await self._patience.commit(Commit(closed=deliveries, at=self._clock.time()))
+    async def close(self, deliveries: Sequence[Delivery], events: Iterable[Event] = ()) -> None:
+        """Close deliveries without a run, and log what happened."""
+        entries = [logged(event) for event in events]
+        await self._patience.commit(
+            Commit(closed=deliveries, at=self._clock.time(), logged=entries)
+        )
 
     async def drop(self, run: Run, reason: str) -> None:
         """Close a run's deliveries, since a component wants no run."""
         await self._skip(run.deliveries, reason)
 
-    async def bury(self, run: Run, error: Exception) -> None:
+    async def bury(self, run: Run, error: Exception, *, has_run: bool = False) -> None:
         """Put a run that failed for good on the list of dead letters, with its inputs.
 
         Agents learn of it by a `WorkflowError`, unless the run handled one itself.
+
+        Args:
+            run: The run.
+            error: Why it failed.
+            has_run: Whether it came as far as an attempt, or is only what could not become a run.
         """
         now = self._clock.time()
         origin = error.__cause__ if isinstance(error, ComponentFailed) else error
@@ -97,12 +110,9 @@ class Outcomes:
         )
         handled = registry.entry(WorkflowError).name
         is_handler = any(artifact.entry.name == handled for artifact in run.artifacts)
-        await self._tell_of(run, failure, run.deliveries, letter, is_told=not is_handler)
+        events = partial(_buried, run=run, error=error, has_run=has_run)
+        await self._tell_of(run, failure, run.deliveries, letter, events, is_told=not is_handler)
         self._idle.dead_letters += 1
-        if self._events.is_heard:
-            self._events.tell(
-                DeadLettered(as_datetime(now), run.correlation_id, run.agent, letter.id, error)
-            )
 
     # --- in a task of their own ---
 
@@ -153,12 +163,11 @@ class Outcomes:
             self._idle.end(workflow)
 
     async def _skip(self, group: Sequence[Delivery], reason: str) -> None:
-        await self.close(group)
-        if self._events.is_heard and group:
-            ids = tuple(delivery.artifact.id for delivery in group)
-            now = as_datetime(self._clock.time())
-            workflow = group[0].artifact.correlation_id
-            self._events.tell(GroupSkipped(now, workflow, group[0].agent, ids, reason))
+        ids = tuple(delivery.artifact.id for delivery in group)
+        now = as_datetime(self._clock.time())
+        first = group[0]
+        skipped = GroupSkipped(now, first.artifact.correlation_id, first.agent, ids, reason)
+        await self.close(group, [skipped])
 
     async def _expire(
         self,
@@ -181,10 +190,8 @@ class Outcomes:
         name = text_of(key)
         record = GroupExpired(agent=subscription.agent, key=name, artifact_ids=ids, expired_at=now)
         closed = deliveries if then is None else ()
-        await self._tell_of(run, record, closed, None, record_key, begun)
-        if self._events.is_heard:
-            workflow, agent = run.correlation_id, subscription.agent
-            self._events.tell(JoinExpired(now, workflow, agent, name, tuple(ids)))
+        expired = JoinExpired(now, run.correlation_id, subscription.agent, name, tuple(ids))
+        await self._tell_of(run, record, closed, None, lambda _: [expired], record_key, begun)
         if gone is not None and (cancelled := gone()):
             await self.close(cancelled)  # again: the run that was on record only now ends with it
         if then is not None:
@@ -196,6 +203,7 @@ class Outcomes:
         record: BaseModel,
         closed: Sequence[Delivery],
         letter: DeadLetter | None,
+        events: Callable[[DeadLetter | None], list[Event]],
         record_key: int | None = None,
         begun: Run | None = None,
         *,
@@ -211,6 +219,7 @@ class Outcomes:
             record: What agents are told.
             closed: What is closed.
             letter: A dead letter to keep.
+            events: What is logged with it, given the dead letter as it is kept.
             record_key: The record's id as a number; a new one if None.
             begun: A run that is to be on record with it.
             is_told: Whether the record goes on the board.
@@ -231,7 +240,8 @@ class Outcomes:
             starting = await self._publisher.accept(told)
             letter = _worded(letter, told[0])
             if is_told:
-                await commit(told, starting=starting, buried=letter)
+                entries = [logged(event) for event in events(letter)]
+                await commit(told, starting=starting, buried=letter, logged=entries)
                 return
         except Exception as error:
             if was_awaited(error):
@@ -239,12 +249,26 @@ class Outcomes:
             logger.exception("The record of a failure of agent %r was refused", run.agent)
             if letter is not None and isinstance(error.__cause__, GuardBlocked):
                 letter = replace(letter, error_message=text_of(error.__cause__))
-        await commit([], buried=letter)
+        await commit([], buried=letter, logged=[logged(event) for event in events(letter)])
 
     def _narrowest(self, inputs: Iterable[Artifact]) -> Visibility:
         now = self._clock.time()
         left = (remaining(artifact.visibility, now - artifact.created) for artifact in inputs)
         return narrowest(left, self._identities())
+
+
+def _buried(letter: DeadLetter | None, run: Run, error: Exception, *, has_run: bool) -> list[Event]:
+    """Return what is told of a run that is put away."""
+    assert letter is not None
+    at, workflow = letter.created_at, run.correlation_id
+    kind, message = letter.error_type, letter.error_message
+    dead = DeadLettered(at, workflow, run.agent, letter.id, kind, message, error=error)
+    if not has_run:
+        return [dead]
+    failed = RunFailed(
+        at, workflow, run.agent, run.id, run.attempt, kind, message, run.usage or {}, error=error
+    )
+    return [failed, dead]
 
 
 def _worded(letter: DeadLetter | None, told: Artifact) -> DeadLetter | None:

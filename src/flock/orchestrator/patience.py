@@ -8,6 +8,7 @@ from typing import Final
 
 from flock.clock import Clock, pause
 from flock.errors import StoreError, StoreLocked, StoreReadOnly, StoreUnavailable
+from flock.orchestrator.events import EventBus
 from flock.store.protocol import BlackboardStore, Commit
 
 logger = logging.getLogger(__name__)
@@ -32,9 +33,10 @@ class Patience:
         is_tried: Whether the last commit could not be done, and none succeeded since.
     """
 
-    def __init__(self, store: BlackboardStore, clock: Clock) -> None:
+    def __init__(self, store: BlackboardStore, clock: Clock, events: EventBus) -> None:
         self._store = store
         self._clock = clock
+        self._events = events
         self.is_tried = False
         self._is_over = False
 
@@ -52,6 +54,15 @@ class Patience:
         Raises:
             StoreError: It could not be done in all that time, or never can be.
         """
+        if self._events.is_heard:
+            self._events.attend(commit)
+        try:
+            await self._commit(commit, on_wait)
+        finally:
+            if self._events.is_heard:
+                self._events.follow(commit)
+
+    async def _commit(self, commit: Commit, on_wait: Callable[[], None] | None) -> None:
         delays = iter(_DELAYS)
         while True:
             try:

@@ -25,7 +25,7 @@ from flock.core.lifecycle import label_of
 from flock.core.types import registry
 from flock.core.visibility import PUBLIC, Visibility
 from flock.errors import PublishError, TypeRegistryError
-from flock.orchestrator.events import ArtifactPublished, EventBus
+from flock.orchestrator.events import EventBus
 from flock.orchestrator.failures import shown
 from flock.store.protocol import BlackboardStore, Commit
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from flock.orchestrator.holding import Holding
     from flock.orchestrator.matcher import Candidate, Matcher
     from flock.orchestrator.patience import Patience
-    from flock.store.protocol import DeadLetter
+    from flock.store.protocol import DeadLetter, LogEntry
 
 
 class Publisher:
@@ -193,6 +193,7 @@ class Publisher:
         begun: Run | None = None,
         idempotency_key: str | None = None,
         on_wait: Callable[[], None] | None = None,
+        logged: Sequence[LogEntry] = (),
     ) -> None:
         """Put artifacts on the board, all or none, with what a run used up, and route them.
 
@@ -212,6 +213,7 @@ class Publisher:
             idempotency_key: The key under which the one artifact is published.
             on_wait: Called when the store cannot do it for now, and is waited for; without it
                 that fails at once.
+            logged: What else happened.
 
         Raises:
             PublishError: A component refused an artifact, or the embedder failed; nothing was
@@ -231,11 +233,16 @@ class Publisher:
                 for artifact in starting:
                     matcher.match(artifact, opened, without)
         commit = Commit(artifacts, opened, closed, run, self._now())
-        if self._keeps_progress or maker or buried or idempotency_key:  # which few commits have
+        if (
+            self._keeps_progress or maker or buried or idempotency_key or logged
+        ):  # which few commits have
             commit.buried, commit.idempotency_key = buried, idempotency_key
+            commit.logged = logged
             self._note_progress(commit, maker, begun)
         try:
             if on_wait is None:
+                if self._events.is_heard:
+                    self._events.attend(commit)
                 await self._store.commit(commit)
             else:
                 await self._patience.commit(commit, on_wait)
@@ -262,7 +269,7 @@ class Publisher:
         if on_stored is not None:
             on_stored()
         if self._events.is_heard:
-            self._tell_published(commit.artifacts)
+            self._events.follow(commit)
         if commit.opened:
             self.route(commit.opened)
 
@@ -317,12 +324,6 @@ class Publisher:
                 matcher.decide(candidates, known, deliveries)
         for deliveries in found:
             opened.extend(deliveries)
-
-    def _tell_published(self, artifacts: Sequence[Artifact]) -> None:
-        for artifact in artifacts:
-            self._events.tell(
-                ArtifactPublished(artifact.created_at, artifact.correlation_id, artifact)
-            )
 
     async def accept(self, artifacts: list[Artifact]) -> list[Artifact]:
         """Let components see and replace artifacts; return those that start somebody.

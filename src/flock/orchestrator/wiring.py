@@ -83,7 +83,7 @@ class Parts:
         self.threads = ThreadPool()
         self.threads.close()  # it keeps none until the board opens: a tool may be called before
         self.models = ModelShelf()
-        self.events = EventBus()
+        self.events = EventBus(store, clock.time)
         self.components = ComponentRunner()
         self.lifecycle = LifecycleManager(clock)
         self.workbench = Workbench(self.threads, clock, self.lifecycle.serve)
@@ -98,7 +98,7 @@ class Parts:
             self._announce_idle,
         )
         self.embeddings = Embeddings(embedder, self.lifecycle.spawn, clock.working)
-        self.patience = Patience(store, clock)
+        self.patience = Patience(store, clock, self.events)
         self.ledger = Ledger(store, self.patience, clock, self.idle)
         self.publisher = Publisher(
             store,
@@ -116,7 +116,6 @@ class Parts:
             self.patience,
             self.publisher,
             clock,
-            self.events,
             self.idle,
             self.lifecycle,
             lambda: [agent.identity for agent in agents.values()],

@@ -9,7 +9,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar, cast
 from uuid import UUID
 
@@ -128,7 +128,7 @@ class InMemoryBlackboardStore:
         for watcher in list(self._watchers):
             watcher.end()
 
-    async def commit(self, commit: Commit) -> None:
+    async def commit(self, commit: Commit) -> None:  # noqa: C901 - one step for each run
         """Make all of it true at once and number the artifacts.
 
         Raises:
@@ -325,6 +325,19 @@ class InMemoryBlackboardStore:
             if is_exact or where.admits(artifact):
                 found.append(artifact)
         return found
+
+    async def earliest(
+        self, where: FilterConfig | None = None, *, limit: int, after: int = 0
+    ) -> builtins.list[Artifact]:
+        """Return the oldest artifacts, oldest first, of those with `seq > after`."""
+        where = where or _EVERYTHING
+        is_exact = self._candidates_are_exact(where)
+        found = (
+            artifact
+            for artifact in map(self._at, self._oldest_first(where, after))
+            if is_exact or where.admits(artifact)
+        )
+        return [*islice(found, max(limit, 0))]
 
     async def consumptions(self, artifact_id: UUID | str) -> builtins.list[ConsumptionRecord]:
         """Return which runs used an artifact, in the order they committed."""
@@ -559,6 +572,18 @@ class InMemoryBlackboardStore:
         if row is not None and row[5] == workflow:
             return self._backwards(workflow, self._before_in_workflow[before - 1])
         return (seq for seq in self._backwards(workflow) if seq < before)
+
+    def _oldest_first(self, where: FilterConfig, after: int) -> Iterator[int]:
+        """Yield the positions of what can be asked for, from behind a position on."""
+        if where.correlation_id is not None:
+            later = takewhile(lambda seq: seq > after, self._backwards(where.correlation_id))
+            return reversed([*later])
+        if where.type_names is not None:
+            candidates = self._candidates(where)[0]
+            places = range(bisect_right(candidates, after), len(candidates))
+            return (candidates[place] for place in places)
+        rest = range(max(after, 0) + 1, len(self._rows) + 1)
+        return (seq for seq in rest if self._rows[seq - 1] is not None)
 
     def _backwards(self, workflow: str, seq: int | None = None) -> Iterator[int]:
         seq = self._last_of_workflow.get(str(workflow), 0) if seq is None else seq

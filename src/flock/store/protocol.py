@@ -451,6 +451,12 @@ class BlackboardStore(Protocol):
         """Return the newest artifacts, newest first, of those with `seq < before`."""
         ...
 
+    async def earliest(
+        self, where: FilterConfig | None = None, *, limit: int, after: int = 0
+    ) -> builtins.list[Artifact]:
+        """Return the oldest artifacts, oldest first, of those with `seq > after`."""
+        ...
+
     async def consumptions(self, artifact_id: UUID | str) -> builtins.list[ConsumptionRecord]:
         """Return which runs used an artifact, in the order they committed."""
         ...

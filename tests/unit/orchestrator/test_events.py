@@ -8,9 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from flock.orchestrator import events
 from flock.orchestrator.events import (
-    BUFFER,
     BoardIdle,
     Event,
     EventBus,
@@ -19,9 +17,16 @@ from flock.orchestrator.events import (
     RunQueued,
     WorkflowIdle,
 )
+from flock.orchestrator.events import stream as stream_module
+from flock.orchestrator.events.stream import BUFFER
+from flock.store.memory import InMemoryBlackboardStore
 from tests.unit.support import turns, until
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def new_bus() -> EventBus:
+    return EventBus(InMemoryBlackboardStore(), lambda: NOW.timestamp())
 
 
 def queued(number: int, workflow: str = "w") -> RunQueued:
@@ -34,7 +39,7 @@ async def rest_of(bus: EventBus, stream: EventStream) -> list[Event]:
 
 
 async def test_a_listener_reads_what_happens_from_the_call_on_in_order() -> None:
-    bus = EventBus()
+    bus = new_bus()
     bus.tell(queued(0))
     stream = bus.listen()
     told = [queued(1), queued(2), BoardIdle(NOW, None)]
@@ -44,14 +49,14 @@ async def test_a_listener_reads_what_happens_from_the_call_on_in_order() -> None
 
 
 async def test_every_listener_reads_everything() -> None:
-    bus = EventBus()
+    bus = new_bus()
     streams = [bus.listen(), bus.listen()]
     bus.tell(event := queued(1))
     assert [await anext(stream) for stream in streams] == [event, event]
 
 
 async def test_a_listener_to_one_workflow_reads_only_its_events() -> None:
-    bus = EventBus()
+    bus = new_bus()
     stream = bus.listen("w")
     bus.tell(queued(1))
     bus.tell(queued(2, "other"))
@@ -61,7 +66,7 @@ async def test_a_listener_to_one_workflow_reads_only_its_events() -> None:
 
 
 async def test_a_listener_waits_for_the_next_event() -> None:
-    bus = EventBus()
+    bus = new_bus()
     stream = bus.listen()
     reader = asyncio.create_task(take(stream))
     await turns()
@@ -75,7 +80,7 @@ async def take(stream: EventStream) -> Event:
 
 
 async def test_a_cancelled_reader_loses_no_event() -> None:
-    bus = EventBus()
+    bus = new_bus()
     stream = bus.listen()
     reader = asyncio.create_task(take(stream))
     await turns()
@@ -89,7 +94,7 @@ async def test_a_cancelled_reader_loses_no_event() -> None:
 
 
 async def test_two_readers_of_one_stream_both_go_on() -> None:
-    bus = EventBus()
+    bus = new_bus()
     stream = bus.listen()
     readers = [asyncio.create_task(take(stream)) for _ in range(2)]
     await turns()
@@ -108,8 +113,8 @@ async def test_two_readers_of_one_stream_both_go_on() -> None:
 async def test_a_listener_that_falls_behind_loses_the_oldest_and_is_told_how_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(events, "BUFFER", 3)
-    bus = EventBus()
+    monkeypatch.setattr(stream_module, "BUFFER", 3)
+    bus = new_bus()
     stream = bus.listen()
     for number in range(8):
         bus.tell(queued(number))
@@ -122,8 +127,8 @@ async def test_a_listener_that_falls_behind_loses_the_oldest_and_is_told_how_man
 async def test_what_was_missed_is_counted_anew_after_it_was_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(events, "BUFFER", 2)
-    bus = EventBus()
+    monkeypatch.setattr(stream_module, "BUFFER", 2)
+    bus = new_bus()
     stream = bus.listen()
     for number in range(3):
         bus.tell(queued(number))
@@ -136,7 +141,7 @@ async def test_what_was_missed_is_counted_anew_after_it_was_told(
 
 
 async def test_the_bound_is_ten_thousand() -> None:
-    bus = EventBus()
+    bus = new_bus()
     stream = bus.listen()
     for number in range(BUFFER + 1):
         bus.tell(queued(number))
@@ -148,7 +153,7 @@ async def test_the_bound_is_ten_thousand() -> None:
 
 
 async def test_nobody_is_heard_until_somebody_listens_and_after_they_stopped() -> None:
-    bus = EventBus()
+    bus = new_bus()
     assert not bus.is_heard
     one, two = bus.listen(), bus.listen("w")
     assert bus.is_heard
@@ -159,7 +164,7 @@ async def test_nobody_is_heard_until_somebody_listens_and_after_they_stopped() -
 
 
 async def test_a_listener_that_stopped_hears_nothing_more_and_ends() -> None:
-    bus = EventBus()
+    bus = new_bus()
     stream = bus.listen()
     bus.tell(queued(1))
     await stream.aclose()
@@ -169,7 +174,7 @@ async def test_a_listener_that_stopped_hears_nothing_more_and_ends() -> None:
 
 
 async def test_stopping_ends_a_reader_that_waits() -> None:
-    bus = EventBus()
+    bus = new_bus()
     stream = bus.listen()
 
     async def read() -> list[Event]:
@@ -182,7 +187,7 @@ async def test_stopping_ends_a_reader_that_waits() -> None:
 
 
 async def test_a_listener_that_was_dropped_is_forgotten() -> None:
-    bus = EventBus()
+    bus = new_bus()
     stream = bus.listen()
     bus.tell(queued(1))
     assert bus.is_heard
@@ -192,7 +197,7 @@ async def test_a_listener_that_was_dropped_is_forgotten() -> None:
 
 
 async def test_ending_lets_listeners_read_what_is_there_first() -> None:
-    bus = EventBus()
+    bus = new_bus()
     stream = bus.listen()
     bus.tell(queued(1))
     assert await rest_of(bus, stream) == [queued(1)]
@@ -203,7 +208,7 @@ async def test_ending_lets_listeners_read_what_is_there_first() -> None:
 
 
 async def test_another_thread_may_tell() -> None:
-    bus = EventBus()
+    bus = new_bus()
     bus.bind(asyncio.get_running_loop())
     stream = bus.listen()
     reader = asyncio.create_task(take(stream))
@@ -216,7 +221,7 @@ async def test_another_thread_may_tell() -> None:
 
 
 async def test_events_of_one_thread_keep_their_order() -> None:
-    bus = EventBus()
+    bus = new_bus()
     bus.bind(asyncio.get_running_loop())
     stream = bus.listen()
 
@@ -231,7 +236,7 @@ async def test_events_of_one_thread_keep_their_order() -> None:
 
 
 def test_telling_from_a_thread_after_the_loop_has_ended_does_not_raise() -> None:
-    bus = EventBus()
+    bus = new_bus()
 
     async def bind() -> None:
         bus.bind(asyncio.get_running_loop())

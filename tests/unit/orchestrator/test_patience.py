@@ -4,7 +4,9 @@ from typing import cast
 import pytest
 
 from flock import StoreError, StoreFull
+from flock.orchestrator.events import EventBus
 from flock.orchestrator.patience import Patience
+from flock.store.memory import InMemoryBlackboardStore
 from flock.store.protocol import BlackboardStore, Commit
 from flock.testing import ManualClock
 
@@ -23,8 +25,12 @@ class OutOfOrder:
         commit.is_done = True
 
 
+def unheard() -> EventBus:
+    return EventBus(InMemoryBlackboardStore(), ManualClock().time)
+
+
 def patient(store: OutOfOrder) -> Patience:
-    return Patience(cast("BlackboardStore", store), ManualClock(autojump=True))
+    return Patience(cast("BlackboardStore", store), ManualClock(autojump=True), unheard())
 
 
 async def test_a_commit_is_tried_again_until_there_is_room() -> None:
@@ -64,7 +70,7 @@ async def test_all_commits_share_the_patience_until_one_succeeds() -> None:
 
 async def test_who_waits_can_be_cancelled() -> None:
     store = OutOfOrder(*[StoreFull("full")] * 4)
-    patience = Patience(cast("BlackboardStore", store), ManualClock())
+    patience = Patience(cast("BlackboardStore", store), ManualClock(), unheard())
     waiting = asyncio.ensure_future(patience.commit(Commit()))
     while not store.tries:  # noqa: ASYNC110
         await asyncio.sleep(0)

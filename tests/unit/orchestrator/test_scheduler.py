@@ -13,6 +13,7 @@ from flock.orchestrator.holding import Holding
 from flock.orchestrator.idle import Idle
 from flock.orchestrator.job import Job
 from flock.orchestrator.scheduler import Scheduler
+from flock.store.memory import InMemoryBlackboardStore
 from flock.testing import ManualClock
 from tests.unit.support import A, agent_of, artifact, subscription, turns
 
@@ -68,7 +69,7 @@ class Stage:
         self.idle = Idle(lambda: None, lambda _: None)
         self.scheduler = Scheduler(
             self.clock,
-            EventBus(),
+            EventBus(InMemoryBlackboardStore(), self.clock.time),
             self.idle,
             cast("Attempts", self.attempts),
             Holding(self.idle),

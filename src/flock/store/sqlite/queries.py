@@ -68,6 +68,10 @@ class Condition:
         """Return this condition for positions before one."""
         return self.also("+seq < ?" if self.is_by_time else "seq < ?", seq)
 
+    def after(self, seq: int) -> Condition:
+        """Return this condition for positions after one."""
+        return self.also("+seq > ?" if self.is_by_time else "seq > ?", seq)
+
 
 EVERYTHING: Final = Condition("seq > 0", ())
 """All artifacts, by their position: a range of the table's own key."""

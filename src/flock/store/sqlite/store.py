@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Final, Literal, Protocol, Self, TypeVar, cast, get_args
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -39,7 +39,7 @@ from flock.store.sqlite.failures import ERRORS, named, undamaged
 from flock.store.sqlite.openwork import read_dead_letters, read_open_work
 from flock.store.sqlite.owned import open_for_writing
 from flock.store.sqlite.ownership import Ownership
-from flock.store.sqlite.queries import EVERYTHING, condition, query, sought
+from flock.store.sqlite.queries import condition, query, sought
 from flock.store.sqlite.ran import read_log, read_runs
 from flock.store.sqlite.reader import Reader, read_empty, read_once
 from flock.store.sqlite.records import ARTIFACT, artifact_from
@@ -416,6 +416,18 @@ class SQLiteBlackboardStore:
 
         return await self._read(read)
 
+    async def earliest(
+        self, where: FilterConfig | None = None, *, limit: int, after: int = 0
+    ) -> builtins.list[Artifact]:
+        """Return the oldest artifacts, oldest first, of those with `seq > after`."""
+        wanted = condition(where).after(after)
+
+        def read(connection: sqlite3.Connection) -> builtins.list[Artifact]:
+            rows = connection.execute(wanted.page(ARTIFACT), (*wanted.values, max(limit, 0), 0))
+            return [*map(artifact_from, rows)]
+
+        return await self._read(read)
+
     async def consumptions(self, artifact_id: UUID | str) -> builtins.list[ConsumptionRecord]:
         """Return which runs used an artifact, in the order they committed."""
         identity = _identity(artifact_id)
@@ -489,7 +501,7 @@ class SQLiteBlackboardStore:
 
     def watch(self, where: FilterConfig | None = None) -> AsyncIterator[Artifact]:
         """Yield artifacts as they are committed, from the call on, until the store closes."""
-        watcher = _Watch(where or FilterConfig(), self.position, self._following)
+        watcher = _Watch(where or FilterConfig(), self.position, self.earliest)
         self._watchers.add(watcher)
         return watcher
 
@@ -497,14 +509,11 @@ class SQLiteBlackboardStore:
         for watcher in self._watchers:
             watcher.tell(self.position)
 
-    async def _following(self, seq: int, limit: int) -> builtins.list[Artifact]:
-        wanted = EVERYTHING.also("seq > ?", seq)
 
-        def read(connection: sqlite3.Connection) -> builtins.list[Artifact]:
-            rows = connection.execute(wanted.page(ARTIFACT), (*wanted.values, limit, 0))
-            return [*map(artifact_from, rows)]
+class _Earliest(Protocol):
+    """Reads the oldest artifacts behind a position."""
 
-        return await self._read(read)
+    def __call__(self, *, limit: int, after: int) -> Awaitable[builtins.list[Artifact]]: ...
 
 
 class _Watch:
@@ -514,7 +523,7 @@ class _Watch:
         self,
         where: FilterConfig,
         last: int,
-        read: Callable[[int, int], Awaitable[builtins.list[Artifact]]],
+        read: _Earliest,
     ) -> None:
         self._where = where
         self._read = read
@@ -546,7 +555,7 @@ class _Watch:
                 if self._where.admits(artifact):
                     return artifact
             if self._last < self._newest:
-                page = await self._read(self._last, _PAGE)
+                page = await self._read(limit=_PAGE, after=self._last)
                 self._page = [a for a in reversed(page) if a.seq <= self._newest]
                 if not self._page:  # what was there was deleted
                     self._last = self._newest

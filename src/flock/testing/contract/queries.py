@@ -256,6 +256,9 @@ class Queries(Foundation):
             assert shown(page) == shown(found[offset : offset + limit])
             newest = [it for it in found if before is None or it.seq < before][::-1][:limit]
             assert shown(await store.latest(where, limit=limit, before=before)) == shown(newest)
+            oldest = [it for it in found if before is None or it.seq > before][:limit]
+            earliest = await store.earliest(where, limit=limit, after=before or 0)
+            assert shown(earliest) == shown(oldest)
             await check_summary(store, where, found)
             await check_types(store, model)
 
@@ -286,6 +289,12 @@ class Queries(Foundation):
             ):
                 backwards += page
             assert shown(backwards) == shown(wanted[::-1])
+            forwards: list[Artifact] = []
+            while page := await store.earliest(
+                where, limit=7, after=forwards[-1].seq if forwards else 0
+            ):
+                forwards += page
+            assert shown(forwards) == shown(wanted)
 
     async def test_words_are_compared_as_they_are_written(self, store: BlackboardStore) -> None:
         words = ["w", "W", "w ", "ẃ", "w\u0301", "w%", "w_", "w\x00", "w\x00b", "'; --"]

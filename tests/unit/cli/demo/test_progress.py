@@ -79,7 +79,7 @@ async def test_a_tally_is_taken_from_what_the_board_tells() -> None:
 def test_the_sentence_says_how_far_it_is() -> None:
     tally = tally_of(RunEmitted(NOW, None, "collector", "0", 2000), succeeded("binder"))
     assert tally.sentence() == "1 of 2,000 files reviewed"
-    tally.count(DeadLettered(NOW, None, "security", uuid4(), ValueError()))
+    tally.count(DeadLettered(NOW, None, "security", uuid4(), "ValueError", ""))
     tally.count(EventsMissed(NOW, None, 7))
     tally.unreadable = 1
     assert tally.sentence() == (

@@ -98,9 +98,9 @@ def test_a_repaired_answer_begins_again() -> None:
 @pytest.mark.parametrize(
     "end",
     [
-        RunFailed(NOW, None, "explainer", "e", 1, ValueError(), {}),
+        RunFailed(NOW, None, "explainer", "e", 1, "ValueError", "", {}),
         RunCancelled(NOW, None, "explainer", "e"),
-        RunRetrying(NOW, None, "explainer", "e", 1, 0.5, ValueError()),
+        RunRetrying(NOW, None, "explainer", "e", 1, 0.5, "ValueError", ""),
     ],
 )
 def test_what_does_not_go_on_is_not_shown(end: Event) -> None:
@@ -170,7 +170,7 @@ def test_lines_say_first_that_the_review_is_done_and_then_what_is_written() -> N
                 *STARTED,
                 emitted("e", Token("x")),
                 succeeded("explainer", "e"),
-                DeadLettered(NOW, None, "judge", OVERVIEW.id, ValueError()),
+                DeadLettered(NOW, None, "judge", OVERVIEW.id, "ValueError", ""),
             )
         ):
             tally.count(event)
