@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from flock.core.media.image import Image
     from flock.core.media.limits import FileLimits, ImageLimits
     from flock.core.outputs import OutputGroup, OutputSpec
+    from flock.core.question import Question
     from flock.core.retry import Backoff
     from flock.core.semantic import Embedder, SemanticMatch
     from flock.core.subscription import BatchSpec, JoinSpec, Subscription
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from flock.engines.local.model import LocalModel
     from flock.engines.semantic import OnnxEmbedder
     from flock.errors import (
+        AlreadyAnswered,
         BudgetExceeded,
         ContextOverflow,
         DeclarationError,
@@ -77,6 +79,8 @@ if TYPE_CHECKING:
         NotYetAvailable,
         OutputContractError,
         PublishError,
+        QuestionClosed,
+        QuestionExpired,
         RateLimited,
         RunError,
         RunTimeout,
@@ -104,6 +108,8 @@ if TYPE_CHECKING:
         EventStream,
         GroupSkipped,
         JoinExpired,
+        QuestionAnswered,
+        QuestionAsked,
         RunCancelled,
         RunEmitted,
         RunFailed,
@@ -141,6 +147,7 @@ __all__ = [
     "AgentBuilder",
     "AgentComponent",
     "AgentIdentity",
+    "AlreadyAnswered",
     "Artifact",
     "ArtifactPair",
     "ArtifactPublished",
@@ -224,6 +231,11 @@ __all__ = [
     "PrivateVisibility",
     "PublicVisibility",
     "PublishError",
+    "Question",
+    "QuestionAnswered",
+    "QuestionAsked",
+    "QuestionClosed",
+    "QuestionExpired",
     "RateLimited",
     "Replay",
     "ReplayedRun",
@@ -337,6 +349,7 @@ _MODULES = {
         "OutputGroup",
         "OutputSpec",
     ),
+    "flock.core.question": ("Question",),
     "flock.core.retry": ("Backoff",),
     "flock.core.semantic": (
         "Embedder",
@@ -404,6 +417,7 @@ _MODULES = {
     "flock.engines.local.model": ("LocalModel",),
     "flock.engines.semantic": ("OnnxEmbedder",),
     "flock.errors": (
+        "AlreadyAnswered",
         "BudgetExceeded",
         "ContextOverflow",
         "DeclarationError",
@@ -418,6 +432,8 @@ _MODULES = {
         "NotYetAvailable",
         "OutputContractError",
         "PublishError",
+        "QuestionClosed",
+        "QuestionExpired",
         "RateLimited",
         "RunError",
         "RunTimeout",
@@ -445,6 +461,8 @@ _MODULES = {
         "EventsMissed",
         "GroupSkipped",
         "JoinExpired",
+        "QuestionAnswered",
+        "QuestionAsked",
         "RunCancelled",
         "RunEmitted",
         "RunFailed",

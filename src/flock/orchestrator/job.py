@@ -13,6 +13,7 @@ from flock.core.artifacts import Artifact
 from flock.core.context import Context
 from flock.core.delivery import Delivery, Run
 from flock.orchestrator.ready import Ready
+from flock.store.protocol import State
 
 if TYPE_CHECKING:
     from flock.core.subscription import Subscription
@@ -23,7 +24,14 @@ _NOTHING: Final[list[Artifact]] = []
 NO_VARIABLES: Final = Variables()
 """Context variables of a run that has ended."""
 
+QUESTION: Final = "question"
+"""The kind of state that a question is kept as, under the id of the run that asked it."""
+
 Ending = Literal["timeout", "cancel", "shutdown"]
+
+
+_State = Literal["queued", "running", "failing", "backing off", "waiting", "ended"]
+"""Where a run is; one that waits does so for a person."""
 
 
 class Lane:
@@ -136,7 +144,7 @@ class Job(Run):
         self.has_begun = False
         self.use(artifacts)
         self.lane = lane
-        self.state: Literal["queued", "running", "failing", "backing off", "ended"] = "queued"
+        self.state: _State = "queued"
         self.ending: Ending | None = None
         self.error: Exception | None = None
         self.task: asyncio.Task[None] | None = None
@@ -147,6 +155,13 @@ class Job(Run):
         self.outputs: list[Artifact] = _NOTHING
         self.order = 0
         self.variables = copy_context()
+
+    @property
+    def forgets(self) -> tuple[State, ...]:
+        """What is kept of it beside its record, to be forgotten when it ends: its question."""
+        if self.lane.agent.asks is None or not self.deliveries:
+            return ()
+        return (State(QUESTION, self.id, None),)
 
     @property
     def workflows(self) -> set[str]:

@@ -163,6 +163,7 @@ class Opening:
         parts.lifecycle.forget()
         parts.workbench.forget()
         parts.router.clear()
+        parts.questions.clear()
         parts.signal.clear()
         parts.idle.clear(parts.clock.time())
         parts.ledger.clear()
@@ -185,8 +186,9 @@ class Opening:
                 await component.on_initialize(self._orchestrator)
         finally:
             inside.leave(token)
+        rest = await parts.questions.resume(work.deliveries)
         self.state, self._done = "open", None
-        parts.router.resume(work.deliveries)
+        parts.router.resume(rest)
 
     def _subscription_of(self, agent: str, index: int) -> Subscription | None:
         """Return the subscription that is declared here under an agent's name."""

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from flock.orchestrator.embeddings import Embeddings
     from flock.orchestrator.matcher import Candidate, Matcher
     from flock.orchestrator.patience import Patience
-    from flock.store.protocol import DeadLetter
+    from flock.store.protocol import DeadLetter, LogEntry, State
 
 
 class Publisher:
@@ -190,6 +190,8 @@ class Publisher:
         begun: Run | None = None,
         idempotency_key: str | None = None,
         on_wait: Callable[[], None] | None = None,
+        states: Sequence[State] = (),
+        logged: Sequence[LogEntry] = (),
     ) -> None:
         """Put artifacts on the board, all or none, with what a run used up, and route them.
 
@@ -209,6 +211,8 @@ class Publisher:
             idempotency_key: The key under which the one artifact is published.
             on_wait: Called when the store cannot do it for now, and is waited for; without it
                 that fails at once.
+            states: What is kept or forgotten with it.
+            logged: What else happened with it.
 
         Raises:
             PublishError: A component refused an artifact, or the embedder failed; nothing was
@@ -231,6 +235,8 @@ class Publisher:
         if self._keeps_progress or maker or buried or idempotency_key:  # which few commits have
             commit.buried, commit.idempotency_key = buried, idempotency_key
             self._note_progress(commit, maker, begun)
+        if states or logged:
+            commit.states, commit.logged = states, logged
         try:
             if on_wait is None:
                 await self._store.commit(commit)

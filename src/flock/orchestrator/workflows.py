@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 async def status_of(parts: Parts, workflow: str) -> WorkflowStatus:
     """Return what a workflow is doing."""
     jobs = parts.scheduler.jobs(workflow)
+    asking = [job for job in jobs if job.state == "waiting"]
+    jobs = [job for job in jobs if job.state != "waiting"]
     running = sum(job.state in {"running", "failing"} for job in jobs)
-    waiting = parts.router.waiting(workflow)
+    waiting = parts.router.waiting(workflow) + sum(len(job.deliveries) or 1 for job in asking)
     where = FilterConfig(correlation_id=workflow)
     _, artifacts = await parts.store.query_artifacts(where, limit=0)
     state: Literal["running", "waiting", "idle", "unknown"] = "unknown"
@@ -54,7 +56,7 @@ async def cancel(parts: Parts, workflow: str) -> int:
         if not jobs and not found:
             return count
         mine = [d for d in found if d.artifact.correlation_id == workflow]
-        await parts.outcomes.close(mine)
+        await parts.outcomes.close(mine, [state for job in jobs for state in job.forgets])
         count += len(mine)
         parts.router.regather(d for d in found if d.artifact.correlation_id != workflow)
 
