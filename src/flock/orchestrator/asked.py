@@ -11,12 +11,13 @@ from uuid import UUID
 from flock.clock import as_datetime
 from flock.core.artifacts import Artifact
 from flock.core.question import Question
-from flock.core.types import registry
 from flock.errors import AlreadyAnswered, PublishError, QuestionClosed
 from flock.orchestrator.scheduler import retrieve
 from flock.store.protocol import LogEntry
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from flock.core.agent import Agent
     from flock.orchestrator.job import Job
     from flock.orchestrator.publisher import Publisher
@@ -149,21 +150,32 @@ def drafted(publisher: Publisher, agent: Agent, given: object, tags: frozenset[s
     Raises:
         PublishError: It cannot be one.
     """
-    models = {spec.model for group in agent.output_groups for spec in group.outputs}
     if isinstance(given, Mapping):
-        fields = given = dict(cast("Mapping[str, object]", given))
-        if len(models) == 1:
-            (model,) = models
-            if "type" not in fields or "type" in model.model_fields:
-                given = registry.entry(model).parse(fields)
-        elif "type" not in fields:
-            names = ", ".join(sorted(model.__name__ for model in models))
-            msg = (
-                f"agent {agent.name!r} publishes {names}; say which of them a dict is, by its "
-                f"'type', or answer with a model; this one has {sorted(map(str, fields))}"
-            )
-            raise PublishError(msg)
+        given = _typed(agent, dict(cast("Mapping[str, object]", given)))
     elif isinstance(given, Artifact):
         msg = f"answer with models or dicts, not with the artifact {given!r}"
         raise PublishError(msg)
     return publisher.draft(given, tags=tags)
+
+
+def _typed(agent: Agent, fields: dict[str, object]) -> BaseModel | dict[str, object]:
+    """Return what a dict stands for among the types that an agent publishes.
+
+    Raises:
+        PublishError: It does not say which of them, or is not valid.
+    """
+    entries = {spec.entry.name: spec.entry for g in agent.output_groups for spec in g.outputs}
+    if len(entries) == 1:
+        (entry,) = entries.values()
+        if "type" not in fields or "type" in entry.cls.model_fields:
+            return entry.parse(fields)
+    if "type" not in fields:
+        names = ", ".join(sorted(entry.cls.__name__ for entry in entries.values()))
+        msg = (
+            f"agent {agent.name!r} publishes {names}; say which of them a dict is, by its 'type', "
+            f"or answer with a model; this one has {sorted(map(str, fields))}"
+        )
+        raise PublishError(msg)
+    named = [e for e in entries.values() if fields["type"] in {e.name, e.cls.__name__}]
+    # a short name need only be unique among what the agent publishes
+    return {**fields, "type": named[0].name} if len(named) == 1 else fields
