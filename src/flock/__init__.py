@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from flock.core.media.image import Image
     from flock.core.media.limits import FileLimits, ImageLimits
     from flock.core.outputs import OutputGroup, OutputSpec
+    from flock.core.question import Question
     from flock.core.retry import Backoff
     from flock.core.semantic import Embedder, SemanticMatch
     from flock.core.subscription import BatchSpec, JoinSpec, Subscription
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from flock.engines.local.model import LocalModel
     from flock.engines.semantic import OnnxEmbedder
     from flock.errors import (
+        AlreadyAnswered,
         BudgetExceeded,
         ContextOverflow,
         DeclarationError,
@@ -77,6 +79,8 @@ if TYPE_CHECKING:
         NotYetAvailable,
         OutputContractError,
         PublishError,
+        QuestionClosed,
+        QuestionExpired,
         RateLimited,
         RunError,
         RunTimeout,
@@ -106,6 +110,8 @@ if TYPE_CHECKING:
         GroupSkipped,
         JoinExpired,
         Position,
+        QuestionAnswered,
+        QuestionAsked,
         RunCancelled,
         RunEmitted,
         RunFailed,
@@ -149,6 +155,7 @@ __all__ = [
     "AgentBuilder",
     "AgentComponent",
     "AgentIdentity",
+    "AlreadyAnswered",
     "Artifact",
     "ArtifactPair",
     "ArtifactPublished",
@@ -233,6 +240,11 @@ __all__ = [
     "PrivateVisibility",
     "PublicVisibility",
     "PublishError",
+    "Question",
+    "QuestionAnswered",
+    "QuestionAsked",
+    "QuestionClosed",
+    "QuestionExpired",
     "RateLimited",
     "Replay",
     "ReplayedRun",
@@ -353,6 +365,7 @@ _MODULES = {
         "OutputGroup",
         "OutputSpec",
     ),
+    "flock.core.question": ("Question",),
     "flock.core.retry": ("Backoff",),
     "flock.core.semantic": (
         "Embedder",
@@ -420,6 +433,7 @@ _MODULES = {
     "flock.engines.local.model": ("LocalModel",),
     "flock.engines.semantic": ("OnnxEmbedder",),
     "flock.errors": (
+        "AlreadyAnswered",
         "BudgetExceeded",
         "ContextOverflow",
         "DeclarationError",
@@ -434,6 +448,8 @@ _MODULES = {
         "NotYetAvailable",
         "OutputContractError",
         "PublishError",
+        "QuestionClosed",
+        "QuestionExpired",
         "RateLimited",
         "RunError",
         "RunTimeout",
@@ -463,6 +479,8 @@ _MODULES = {
         "GroupSkipped",
         "JoinExpired",
         "Position",
+        "QuestionAnswered",
+        "QuestionAsked",
         "RunCancelled",
         "RunEmitted",
         "RunFailed",

@@ -34,7 +34,21 @@ class TypeRegistryError(_Lookup):
 
 
 class NotFound(_Lookup):
-    """No agent, artifact or dead letter goes by that name or id."""
+    """No agent, artifact, dead letter or question goes by that name or id."""
+
+
+class QuestionClosed(NotFound):
+    """A question is not open any more: it expired, or its workflow was cancelled."""
+
+
+class AlreadyAnswered(QuestionClosed):
+    """Somebody else answered the question first.
+
+    Attributes:
+        answered_by: Who did.
+    """
+
+    answered_by: str = ""
 
 
 class PublishError(FlockError, ValueError):
@@ -123,6 +137,10 @@ class WorkflowTimeout(RunError, TimeoutError):
     """
 
     correlation_id: str = ""
+
+
+class QuestionExpired(RunTimeout):
+    """Nobody answered an agent's question in time. It is not asked again by itself."""
 
 
 class LoopLimitExceeded(RunError, RecursionError):

@@ -17,6 +17,7 @@ from flock.core.failure import failure_of
 from flock.core.lifecycle import Engine, RunHooks, has_hook, implementing, label_of
 from flock.core.output_check import OutputCheck
 from flock.core.outputs import OutputGroup
+from flock.core.question import Asking
 from flock.core.retry import RetryPolicy
 from flock.core.signature import FunctionSignature, yielded_models
 from flock.core.slots import Slots
@@ -43,6 +44,7 @@ _DECLARED: Final = (
     "engines",
     "utilities",
     "function",
+    "asks",
     "best_of_n",
     "best_of_score",
     "skips_own_output",
@@ -75,6 +77,7 @@ class Agent:
         engines: How it thinks, a chain; made of the function or the board's model if empty.
         utilities: Its components.
         function: The function that computes it, if it is computed by one.
+        asks: What it asks a person whose answers are its outputs, if it does.
         best_of_n: How many chains run in parallel, of which the best answer wins.
         best_of_score: Scores an `EvalResult`; the first answer wins without one.
         skips_own_output: Whether it never consumes what it published.
@@ -101,6 +104,7 @@ class Agent:
         self.engines: list[Engine] = []
         self.utilities: list[RunHooks] = []
         self.function: FunctionSignature | None = None
+        self.asks: Asking | None = None
         self.best_of_n = 1
         self.best_of_score: Callable[[EvalResult], Any] | None = None
         self.skips_own_output = True
@@ -527,9 +531,7 @@ class Agent:
             self._chain = (self._made_engine,)
         self.streams = len(self._chain) == 1 and self._chain[0].streams and self.best_of_n == 1
         self.reads_history = any(engine.enable_context for engine in self._chain)
-        self._merged = (
-            _merged(self.output_groups) if self.function is not None and not self.engines else _OPEN
-        )
+        self._merged = _merged(self.output_groups) if self._answers_at_once else _OPEN
 
     def _resolve_utilities(self) -> None:
         if self._is_resolved:
@@ -564,10 +566,18 @@ class Agent:
         return self.output_groups or (_OPEN,)
 
     def _engine_calls(self) -> Sequence[OutputGroup]:
-        """The groups that engines are called for: one by one, or a function once for all."""
-        if self.function is not None and not self.engines:
-            return (self._merged,)
-        return self._groups()
+        """The groups that engines are called for: one by one, or one call for all."""
+        return (self._merged,) if self._answers_at_once else self._groups()
+
+    @property
+    def _answers_at_once(self) -> bool:
+        """Whether one answer is for all groups: that of a function, or of a person."""
+        return (self.function is not None or self.asks is not None) and not self.engines
+
+    def needs_person(self, artifacts: Sequence[Artifact]) -> bool:
+        """Return whether a person has to be asked about these inputs."""
+        del artifacts
+        return self.asks is not None
 
     # --- hooks ---
 

@@ -281,6 +281,26 @@ class AgentBuilder:
         self.agent.function = self._word("calls").trying(read_signature, fn, frame=frame)
         return self._done()
 
+    def asks_human(self, question: str | Callable[..., str], timeout: Span | None = None) -> Self:
+        """Let a person compute the agent: its outputs are what is answered to its questions.
+
+        Each run asks once and waits, without a task or a slot, until `Flock.answer` is called
+        for it; `Flock.questions` lists what waits. A question lasts as long as its board: it is
+        there again after a restart.
+
+        Args:
+            question: What is asked: a text, or a plain function that returns one. Its parameters
+                bind as those of `calls` do. It is called once, when the question is asked, in a
+                thread; if it raises, the run has failed.
+            timeout: How long the answer may take: a `timedelta` or seconds of the board's clock.
+                Then the run has failed with `QuestionExpired`, and is not tried again: `redrive`
+                asks once more.
+        """
+        here = inspect.currentframe()
+        frame = None if here is None else here.f_back
+        self.agent.asks = self._word("asks_human").asking(question, timeout, frame)
+        return self._done()
+
     def with_engines(self, *engines: Engine) -> Self:
         """Compute the agent by a chain of engines, each working on the outputs before it."""
         for engine in engines:

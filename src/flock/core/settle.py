@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from flock.core.agent import Agent
+    from flock.core.question import Asking
     from flock.core.signature import FunctionSignature
 
 logger = logging.getLogger(__name__)
@@ -32,11 +33,13 @@ def settle(agent: Agent) -> None:
     What words say in any order is checked here, where all of them are known.
 
     Raises:
-        DeclarationError: The agent listens to itself alone and skips that, has a function and
-            engines, or its function cannot take what it consumes, or returns nothing of what
-            it publishes. The declaration is left as it was.
+        DeclarationError: The agent listens to itself alone and skips that, has more than one
+            of a function, engines and a person, or its function cannot take what it consumes,
+            or returns nothing of what it publishes. The declaration is left as it was.
     """
     _check_producers(agent)
+    if agent.asks is not None:
+        _check_asking(agent, agent.asks)
     signature = agent.function
     if signature is None:
         return
@@ -52,13 +55,34 @@ def settle(agent: Agent) -> None:
     subscriptions = agent.subscriptions or _annotated_inputs(agent, signature)
     if not subscriptions:
         _warn_of_silence(agent, signature)
-    _check_parameters(agent, signature, subscriptions)
+    _check_parameters(agent, signature, subscriptions, Word(agent.name, "calls"))
     _check_outputs(agent, signature)
     agent.subscriptions = subscriptions
     if not agent.output_groups:
         _publish_annotated(agent, signature)
     elif signature.streams:
         agent.output_groups = [_uncounted(group) for group in agent.output_groups]
+
+
+def _check_asking(agent: Agent, asks: Asking) -> None:
+    """Refuse what makes no sense beside a person who answers."""
+    word = Word(agent.name, "asks_human")
+    for is_said, other in (
+        (agent.function is not None, "calls()"),
+        (bool(agent.engines), "with_engines()"),
+        (bool(agent.tools), "with_tools()"),
+        (bool(agent.tool_sources), "with_mcps()"),
+        (agent.best_of_n > 1, "best_of()"),
+    ):
+        if is_said:
+            word.refuse(
+                f"a person answers for the agent, and {other} is for one that is computed; leave "
+                f"out one of the two, or make an agent of each"
+            )
+    if not any(group.outputs for group in agent.output_groups):
+        word.refuse("nothing says what an answer is; add publishes() with its type")
+    if asks.function is not None:
+        _check_parameters(agent, asks.function, agent.subscriptions, word)
 
 
 def _annotated_inputs(agent: Agent, signature: FunctionSignature) -> list[Subscription]:
@@ -116,9 +140,8 @@ def _check_producers(agent: Agent) -> None:
 
 
 def _check_parameters(
-    agent: Agent, signature: FunctionSignature, subscriptions: Sequence[Subscription]
+    agent: Agent, signature: FunctionSignature, subscriptions: Sequence[Subscription], word: Word
 ) -> None:
-    word = Word(agent.name, "calls")
     consumed = {entry for s in subscriptions for entry in s.types}
     for parameter in signature.parameters:
         if not consumed or not parameter.models or parameter.optional:

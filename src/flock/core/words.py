@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, cast, get_or
 
 from pydantic import BaseModel
 
-from flock.core.artifacts import is_visibility
+from flock.core.artifacts import is_text, is_visibility
 from flock.core.outputs import OutputGroup, OutputSpec, Predicate, fan_out_range
+from flock.core.question import Asking
 from flock.core.roles import members_of, plain_hint
 from flock.core.semantic import SemanticMatch, semantic_criteria
+from flock.core.signature import read_signature
 from flock.core.spans import seconds
 from flock.core.subscription import MODES, ON_EXPIRED, BatchSpec, JoinSpec
 from flock.core.types import TypeEntry, registry
@@ -20,6 +22,8 @@ from flock.core.visibility import as_public
 from flock.errors import DeclarationError, NotYetAvailable, TypeRegistryError
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from flock.core.visibility import Visibility
 
 T = TypeVar("T")
@@ -304,6 +308,26 @@ class Word:
                 self.refuse(f"two are called {item.name!r}; give one of them another name=")
             names.add(item.name)
         return items
+
+    # --- people ---
+
+    def asking(self, question: object, timeout: object, frame: FrameType | None) -> Asking:
+        """Return what a person is asked: a text, or a plain function of the inputs."""
+        span = None if timeout is None else self.trying(seconds, timeout, "timeout")
+        if isinstance(question, str):
+            if not question.strip() or not is_text(question):
+                self.refuse(f"question must say something, not {question!r}")
+            return Asking(question, None, span)
+        if not callable(question) or isinstance(question, type):
+            self.refuse(
+                f"question takes a text, or a function of the inputs that returns one, not "
+                f"{question!r}"
+            )
+        self.plain("question", question)
+        signature = self.trying(read_signature, question, frame=frame)
+        if signature.kind != "sync":
+            self.refuse(f"question takes a function that returns a text; {question!r} yields")
+        return Asking("", signature, span)
 
     # --- functions ---
 

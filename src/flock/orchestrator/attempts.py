@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from flock.orchestrator.outcomes import Outcomes
     from flock.orchestrator.patience import Patience
     from flock.orchestrator.publisher import Publisher
+    from flock.orchestrator.questions import Questions
     from flock.store.protocol import BlackboardStore
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Attempts:
         jobs: The runs that have not ended; the scheduler's.
         holding: What is held of paused workflows; the scheduler's.
         on_mixed_end: Told of a run over a batch of several workflows that ended; the scheduler's.
+        questions: Where runs of agents that are people ask, and wait.
         on_run_end: Called when a run ended while something waits for that; else None.
         is_stopped: Whether the board closes, so that nothing is tried again.
         opened_at: The newest position on the board when it was opened.
@@ -70,6 +72,7 @@ class Attempts:
     jobs: dict[Job, None]
     holding: Holding
     on_mixed_end: Callable[[Job], None]
+    questions: Questions
 
     def __init__(
         self,
@@ -139,13 +142,12 @@ class Attempts:
                 self._tell_started(job)
             if self._components.attends_runs and not await self._attended(job, agent):
                 return
-            if agent.reads_history:
-                ctx.load_history = partial(self._load_history, job)
-            if agent.streams:
-                await agent.live(ctx, job.artifacts, self._commit_part)
-                await self._commit_run(ctx, [])
+            ctx.load_history = partial(self._load_history, job) if agent.reads_history else None
+            if agent.streams or agent.asks is not None:
+                if not await self._live_in_steps(job, agent, ctx):
+                    return
             else:
-                await agent.live(ctx, job.artifacts, self._commit_run)
+                await agent.live(ctx, job.artifacts, self.commit_run)
             self._succeeded(job, started)
         except asyncio.CancelledError as error:
             await self._cancelled(job, error, started)
@@ -154,6 +156,14 @@ class Attempts:
             if failure is None:
                 raise
             await self._raised(job, failure, started)
+
+    async def _live_in_steps(self, job: Job, agent: Agent, ctx: Context) -> bool:
+        """Carry out a run that commits more than once; False if it waits for a person."""
+        if agent.asks is not None:
+            return await self.questions.take_turn(job, ctx)
+        await agent.live(ctx, job.artifacts, self._commit_part)
+        await self.commit_run(ctx, [])
+        return True
 
     # --- before ---
 
@@ -213,7 +223,7 @@ class Attempts:
 
     async def _attended(self, job: Job, agent: Agent) -> bool:
         """Ask and tell the components about a run that begins; False if it is not to."""
-        if job.subscription is None:
+        if job.subscription is None or self.questions.has_asked(job):
             return True
         for component in self._components.having["on_before_agent_schedule"]:
             with naming(component, "on_before_agent_schedule", agent.name):
@@ -249,7 +259,7 @@ class Attempts:
 
     # --- commit ---
 
-    async def _commit_run(self, ctx: Context, outputs: list[Artifact]) -> list[Artifact]:
+    async def commit_run(self, ctx: Context, outputs: list[Artifact]) -> list[Artifact]:
         """Commit a run's outputs and close its deliveries."""
         job: Job = ctx.run  # pyright: ignore[reportAssignmentType] - it made the context
         if job.ending is not None:
@@ -337,8 +347,10 @@ class Attempts:
 
     async def _failed(self, job: Job, error: Exception) -> None:
         """Try a failed attempt again, or give the run up. Nothing cancels it any more."""
+        if job.lane.agent.asks is not None and self.questions.refuse(job, error):
+            return
         job.state = "failing"
-        self._rest(job)
+        self.rest(job)
         policy = job.lane.agent.retry
         again = False
         if not (self.is_stopped or _is_final(error) or was_awaited(error)):
@@ -347,7 +359,7 @@ class Attempts:
             except Exception:
                 logger.exception("The retry predicate of agent %r failed", job.agent)
         if not again:
-            await self._give_up(job, error)
+            await self.give_up(job, error)
             return
         delay = policy.backoff.delay(job.attempt)
         if self._events.is_heard:
@@ -383,7 +395,8 @@ class Attempts:
         job.due = 0.0
         self.enqueue(job)
 
-    async def _give_up(self, job: Job, error: Exception) -> None:
+    async def give_up(self, job: Job, error: Exception) -> None:
+        """End a run that failed for good."""
         self._idle.runs += 1
         if job.call is not None:
             self._tell_failed(job, error)  # its caller has the error: the board keeps nothing
@@ -403,7 +416,7 @@ class Attempts:
             )
             return
         try:
-            await self._outcomes.bury(job, error, has_run=True)
+            await self._outcomes.bury(job, error, job.forgets, has_run=True)
         except Exception:
             self._tell_failed(job, error)
             logger.exception("A failed run of agent %r could not be put away", job.agent)
@@ -446,7 +459,9 @@ class Attempts:
 
     def leave(self, job: Job) -> None:
         """Forget a run that was cancelled, or is left for the next opening."""
-        is_logged = job.ending == "cancel" and job.call is None  # see `workflows.cancel`
+        if job.lane.agent.asks is not None:
+            self.questions.leave(job)
+        is_logged = job.ending == "cancel" and job.call is None  # see `control`
         if self._events.is_heard and not is_logged:
             now = as_datetime(self._now())
             self._events.tell(RunCancelled(now, job.correlation_id, job.agent, job.id))
@@ -473,7 +488,7 @@ class Attempts:
             self.on_mixed_end(job)
         self._idle.end(job.correlation_id)
 
-    def _rest(self, job: Job) -> None:
+    def rest(self, job: Job) -> None:
         """Let go of what belongs to one attempt."""
         if job.deadline is not None:
             job.deadline.cancel()

@@ -284,7 +284,8 @@ class Control:
             now = self._now
             cancelled = [job for job in jobs if job.call is None and job.ending == "cancel"]
             events = [RunCancelled(now, job.correlation_id, job.agent, job.id) for job in cancelled]
-            await parts.outcomes.close(own, events)
+            states = [state for job in jobs for state in job.forgets]
+            await parts.outcomes.close(own, events, states)
             others = (d for d in found if d.artifact.correlation_id != workflow)
             parts.router.regather(d for d in others if d.is_open)
             return len(own)

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TYPE_CHECKING, Literal, NoReturn, Self
 from uuid import UUID
 
 from flock.clock import Clock, ShiftedClock, SystemClock
 from flock.core.agent import Agent
-from flock.core.artifacts import EXTERNAL, Artifact, Publishable, checked_identifier, is_text
+from flock.core.artifacts import (
+    EXTERNAL,
+    Artifact,
+    Publishable,
+    checked_identifier,
+    checked_tags,
+    is_text,
+)
 from flock.core.builder import AgentBuilder, settle
 from flock.core.context import ContextProvider
 from flock.core.lifecycle import Engine
+from flock.core.question import Question
 from flock.core.semantic import Embedder
 from flock.core.spans import Span, seconds
 from flock.core.usage import Budget, Spent
@@ -21,6 +29,7 @@ from flock.core.visibility import AgentIdentity, Visibility
 from flock.core.workflow import WorkflowStatus
 from flock.engines.dspy import DSPyEngine
 from flock.engines.function import FunctionEngine
+from flock.engines.person import PersonEngine
 from flock.errors import (
     DeclarationError,
     NotFound,
@@ -50,6 +59,7 @@ from flock.store.urls import store_from
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span as TraceSpan
+    from pydantic import BaseModel
 
     from flock.components.orchestrator import OrchestratorComponent
 
@@ -294,6 +304,8 @@ class Flock:
         self._publisher.matcher = matcher
 
     def _make_engine(self, agent: Agent) -> Engine:
+        if agent.asks is not None:
+            return PersonEngine(self._parts.questions.answer_to)
         if agent.function is not None:
             return FunctionEngine(agent.function, self._parts.threads, self.clock.working)
         if self.model is None:
@@ -771,6 +783,68 @@ class Flock:
         """
         await self._opening.open()
         await redrive(self._parts, self._agents, dead_letter_id)
+
+    # --- people ---
+
+    async def questions(
+        self,
+        correlation_id: str | None = None,
+        agent: Agent | AgentBuilder | str | None = None,
+    ) -> list[Question]:
+        """Return the questions that wait for a person's answer, oldest first.
+
+        Args:
+            correlation_id: Only those of this workflow.
+            agent: Only those of this agent.
+
+        Raises:
+            NotFound: The agent is not declared.
+        """
+        name = None if agent is None else self._resolved(agent).name
+        await self._opening.open_to_read()
+        workflow = None if correlation_id is None else str(correlation_id)
+        return self._parts.questions.listed(workflow, name)
+
+    async def answer(
+        self,
+        question_id: UUID | str,
+        *models: BaseModel | Mapping[str, object],
+        answered_by: str = "human",
+        tags: Iterable[str] = (),
+    ) -> list[Artifact]:
+        """Answer a question: the run that asked it goes on with this as its result.
+
+        Hooks, guards, and the checks of `publishes` hold for an answer as for what a model makes.
+        Returns when the outputs are committed, together with the question's end. The run takes
+        no slot. Of several answers at once the first that is accepted counts; the others wait for
+        it. Cancelling this does not take an answer back that is on its way.
+
+        Args:
+            question_id: The `id` of the question.
+            *models: The outputs: models, or dicts of the fields of what the agent publishes, with
+                a `type` if it publishes several types. Nothing at all declines: the run succeeds
+                and publishes nothing.
+            answered_by: Who answers. The outputs' `produced_by` stays the agent; who answered is
+                told by the event `QuestionAnswered` and kept in the board's log.
+            tags: Tags of the outputs.
+
+        Returns:
+            The outputs, as they lie on the board.
+
+        Raises:
+            AlreadyAnswered: Somebody did; a `NotFound`.
+            QuestionClosed: It expired or was cancelled; a `NotFound`.
+            NotFound: There never was such a question, or it was closed long ago.
+            PublishError: It is no answer that could be published.
+            OutputContractError: The agent does not publish that, or a validation refuses it.
+            Exception: Whatever else the answer makes the run fail with. It has not failed by
+                that: whenever this raises for the answer, the question waits on.
+        """
+        self.refuse_forks()
+        await self._opening.open()
+        return await self._parts.questions.answer(
+            question_id, models, answered_by, checked_tags(tags)
+        )
 
     # --- the past ---
 

@@ -13,6 +13,7 @@ from flock.core.artifacts import Artifact
 from flock.core.context import Context
 from flock.core.delivery import Delivery, Run
 from flock.orchestrator.ready import Ready
+from flock.store.protocol import State
 
 if TYPE_CHECKING:
     from flock.core.subscription import Subscription
@@ -25,8 +26,12 @@ NO_VARIABLES: Final = Variables()
 
 NO_OTHERS: Final = ()
 
+QUESTION: Final = "question"
+"""The kind of state that a question is kept as, under the id of the run that asked it."""
+
 Ending = Literal["timeout", "cancel", "shutdown"]
-JobState = Literal["queued", "running", "failing", "backing off", "held", "ended"]
+JobState = Literal["queued", "running", "failing", "backing off", "held", "waiting", "ended"]
+"""Where a run is. One that is held is of a paused workflow; one that waits does so for a person."""
 
 
 class Lane:
@@ -153,6 +158,13 @@ class Job(Run):
         self.order = 0
         self.others: tuple[str, ...] = NO_OTHERS
         self.variables = copy_context()
+
+    @property
+    def forgets(self) -> tuple[State, ...]:
+        """What is kept of it beside its record, to be forgotten when it ends: its question."""
+        if self.lane.agent.asks is None or not self.deliveries:
+            return ()
+        return (State(QUESTION, self.id, None),)
 
     @property
     def workflows(self) -> set[str]:

@@ -177,6 +177,7 @@ class Opening:
         parts.workbench.forget()
         parts.router.clear()
         parts.control.clear()
+        parts.questions.clear()
         parts.signal.clear()
         parts.idle.clear(parts.clock.time())
         parts.ledger.clear()
@@ -200,8 +201,9 @@ class Opening:
                 await component.on_initialize(self._orchestrator)
         finally:
             inside.leave(token)
+        rest = await parts.questions.resume(work.deliveries)
         self.state, self._done = "open", None
-        parts.router.resume(work.deliveries)
+        parts.router.resume(rest)
         parts.control.begin()
 
     def _subscription_of(self, agent: str, index: int) -> Subscription | None:

@@ -28,7 +28,7 @@ from flock.orchestrator.events import (
 )
 from flock.orchestrator.failures import ComponentFailed, text_of
 from flock.orchestrator.patience import was_awaited
-from flock.store.protocol import BlackboardStore, Commit, DeadLetter
+from flock.store.protocol import BlackboardStore, Commit, DeadLetter, State
 
 if TYPE_CHECKING:
     from flock.core.delivery import Delivery
@@ -67,18 +67,25 @@ class Outcomes:
 
     # --- in the caller's task ---
 
-    async def close(self, deliveries: Sequence[Delivery], events: Iterable[Event] = ()) -> None:
-        """Close deliveries without a run, and log what happened."""
+    async def close(
+        self,
+        deliveries: Sequence[Delivery],
+        events: Iterable[Event] = (),
+        states: Sequence[State] = (),
+    ) -> None:
+        """Close deliveries without a run, with what happened, and with what is kept of it."""
         entries = [logged(event) for event in events]
         await self._patience.commit(
-            Commit(closed=deliveries, at=self._clock.time(), logged=entries)
+            Commit(closed=deliveries, at=self._clock.time(), logged=entries, states=states)
         )
 
     async def drop(self, run: Run, reason: str) -> None:
         """Close a run's deliveries, since a component wants no run."""
         await self._skip(run.deliveries, reason)
 
-    async def bury(self, run: Run, error: Exception, *, has_run: bool = False) -> None:
+    async def bury(
+        self, run: Run, error: Exception, states: Sequence[State] = (), *, has_run: bool = False
+    ) -> None:
         """Put a run that failed for good on the list of dead letters, with its inputs.
 
         Agents learn of it by a `WorkflowError`, unless the run handled one itself.
@@ -87,6 +94,7 @@ class Outcomes:
             run: The run.
             error: Why it failed.
             has_run: Whether it came as far as an attempt, or is only what could not become a run.
+            states: What is kept or forgotten with that.
         """
         now = self._clock.time()
         origin = error.__cause__ if isinstance(error, ComponentFailed) else error
@@ -111,7 +119,15 @@ class Outcomes:
         handled = registry.entry(WorkflowError).name
         is_handler = any(artifact.entry.name == handled for artifact in run.artifacts)
         events = partial(_buried, run=run, error=error, has_run=has_run)
-        await self._tell_of(run, failure, run.deliveries, letter, events, is_told=not is_handler)
+        await self._tell_of(
+            run,
+            failure,
+            run.deliveries,
+            letter,
+            events,
+            is_told=not is_handler,
+            states=states,
+        )
         self._idle.dead_letters += 1
 
     # --- in a task of their own ---
@@ -208,6 +224,7 @@ class Outcomes:
         begun: Run | None = None,
         *,
         is_told: bool = True,
+        states: Sequence[State] = (),
     ) -> None:
         """Commit what is to be closed together with a record that agents can consume.
 
@@ -223,6 +240,7 @@ class Outcomes:
             record_key: The record's id as a number; a new one if None.
             begun: A run that is to be on record with it.
             is_told: Whether the record goes on the board.
+            states: What is kept or forgotten with it.
         """
         told = [
             self._publisher.system_artifact(
@@ -235,7 +253,9 @@ class Outcomes:
                 key=record_key,
             )
         ]
-        commit = partial(self._publisher.commit, closed=closed, begun=begun, on_wait=_wait)
+        commit = partial(
+            self._publisher.commit, closed=closed, begun=begun, on_wait=_wait, states=states
+        )
         try:
             starting = await self._publisher.accept(told)
             letter = _worded(letter, told[0])

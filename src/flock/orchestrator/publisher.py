@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from flock.orchestrator.holding import Holding
     from flock.orchestrator.matcher import Candidate, Matcher
     from flock.orchestrator.patience import Patience
-    from flock.store.protocol import DeadLetter, LogEntry
+    from flock.store.protocol import DeadLetter, LogEntry, State
 
 
 class Publisher:
@@ -193,6 +193,7 @@ class Publisher:
         begun: Run | None = None,
         idempotency_key: str | None = None,
         on_wait: Callable[[], None] | None = None,
+        states: Sequence[State] = (),
         logged: Sequence[LogEntry] = (),
     ) -> None:
         """Put artifacts on the board, all or none, with what a run used up, and route them.
@@ -213,7 +214,8 @@ class Publisher:
             idempotency_key: The key under which the one artifact is published.
             on_wait: Called when the store cannot do it for now, and is waited for; without it
                 that fails at once.
-            logged: What else happened.
+            states: What is kept or forgotten with it.
+            logged: What else happened with it.
 
         Raises:
             PublishError: A component refused an artifact, or the embedder failed; nothing was
@@ -233,12 +235,11 @@ class Publisher:
                 for artifact in starting:
                     matcher.match(artifact, opened, without)
         commit = Commit(artifacts, opened, closed, run, self._now())
-        if (
-            self._keeps_progress or maker or buried or idempotency_key or logged
-        ):  # which few commits have
+        if self._keeps_progress or maker or buried or idempotency_key:  # which few commits have
             commit.buried, commit.idempotency_key = buried, idempotency_key
-            commit.logged = logged
             self._note_progress(commit, maker, begun)
+        if states or logged:
+            commit.states, commit.logged = states, logged
         try:
             if on_wait is None:
                 if self._events.is_heard:

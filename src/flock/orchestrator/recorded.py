@@ -34,6 +34,10 @@ class RecordedAgent(Agent):
             if run.succeeded and run.inputs and is_whole:
                 self.answers.setdefault(_content(run.inputs), deque()).append(run.outputs)
 
+    def needs_person(self, artifacts: Sequence[Artifact]) -> bool:
+        """Return whether a person has to be asked: not where the answer is remembered."""
+        return self.asks is not None and _content(artifacts) not in self.answers
+
     async def live(
         self, ctx: Context, artifacts: list[Artifact], commit: Commit | None
     ) -> list[Artifact]:

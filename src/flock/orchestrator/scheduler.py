@@ -225,6 +225,26 @@ class Scheduler:
         for workflow in job.others:
             self._idle.end_due(workflow)
 
+    def take_over(self, agent: Agent, run: Run) -> Job:
+        """Return a run that was begun before, to be queued no more: it waits for a person."""
+        lane = self._lanes.get(agent.name) or self._lane_of(agent)
+        job = Job(run.key, lane, run.subscription, run.deliveries, run.artifacts, run.is_batch)
+        job.take_over(run)
+        job.state = "waiting"
+        for delivery in run.deliveries:
+            delivery.run = job
+        self._jobs[job] = None
+        return job
+
+    def carry_on(self, job: Job) -> None:
+        """Go on with a run that waited for a person, at once.
+
+        It takes no slot: what a person answers does not wait for agents that are busy, nor for
+        the one that hands the answer on.
+        """
+        job.state = "running"
+        job.task = self._task(self._attempts.run_agent_task(job), _variables_of(job))
+
     def call(self, agent: Agent, artifacts: list[Artifact], call: Call, *, is_stored: bool) -> Job:
         """Run an agent directly, once, over these inputs.
 
@@ -337,7 +357,7 @@ class Scheduler:
         if job.state == "held":
             self._holding.give_back(job)
             self._attempts.leave(job)
-        elif job.state in {"queued", "backing off"}:
+        elif job.state in {"queued", "backing off", "waiting"}:
             self._attempts.leave(job)
         elif job.state == "running" and job.task and job.context and not is_ending:
             job.context.ended_by = error

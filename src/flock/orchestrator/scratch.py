@@ -40,6 +40,7 @@ class Scratch(Flock):
     def __init__(self, origin: Flock, settings: Settings, clock: Clock) -> None:
         super().__init__(**settings, clock=clock)
         self.origin = origin
+        self._parts.questions.expire = False  # nobody can answer on it, nor waits for years
 
     def share(self, components: ComponentRunner, ledger: Ledger) -> None:
         """Have the components of the other board, and budgets of the same size."""
@@ -84,7 +85,7 @@ class Scratch(Flock):
             elif (replacement := by_name[name]) is not None:
                 changed = self._agents[name] = Agent.like(agent, self._make_engine)
                 settle(changed)  # what it consumes and publishes stays, also by annotations
-                changed.function, changed.engines = None, []
+                changed.function, changed.engines, changed.asks = None, [], None
                 replace_with(self._builder(changed), replacement)
         self._agents.update(new)
         self._settle()

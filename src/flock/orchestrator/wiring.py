@@ -25,6 +25,7 @@ from flock.orchestrator.matcher import Matcher
 from flock.orchestrator.outcomes import Outcomes
 from flock.orchestrator.patience import Patience
 from flock.orchestrator.publisher import Publisher
+from flock.orchestrator.questions import Questions
 from flock.orchestrator.router import Router
 from flock.orchestrator.scheduler import Scheduler
 from flock.tools.workbench import Workbench
@@ -62,6 +63,7 @@ class Parts:
         gathering: What waits before the gates.
         outcomes: What becomes of groups and failed runs.
         scheduler: Runs to tasks.
+        questions: Runs that wait for a person.
     """
 
     def __init__(
@@ -137,6 +139,20 @@ class Parts:
         )
         self.scheduler = Scheduler(
             clock, self.events, self.idle, attempts, self.holding, max_concurrency=max_concurrency
+        )
+        self.questions = Questions(
+            clock,
+            self.events,
+            self.idle,
+            self.lifecycle,
+            self.threads,
+            store,
+            self.patience,
+            self.publisher,
+            attempts,
+            self.scheduler,
+            orchestrator,
+            agents.get,
         )
         self.gathering = Gathering(
             clock,

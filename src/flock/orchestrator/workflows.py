@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 async def status_of(parts: Parts, workflow: str) -> WorkflowStatus:
     """Return what a workflow is doing."""
     jobs = parts.scheduler.jobs(workflow)
+    asking = [job for job in jobs if job.state == "waiting"]
+    jobs = [job for job in jobs if job.state != "waiting"]
     running = sum(job.state in {"running", "failing"} for job in jobs)
-    waiting = parts.router.waiting(workflow)
+    asked = sum(len(job.deliveries) or 1 for job in asking)
+    waiting = parts.router.waiting(workflow) + asked
     is_paused = parts.holding.is_paused(workflow)
     is_open = bool(parts.idle.open_in(workflow))
     due = parts.control.deadline_of(workflow)

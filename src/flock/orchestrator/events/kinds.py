@@ -172,6 +172,24 @@ class DeadLettered(_Event):
 
 
 @dataclass(frozen=True, slots=True)
+class QuestionAsked(_Event):
+    """A run asked a person, and waits for the answer."""
+
+    agent: str
+    run_id: str
+    question: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionAnswered(_Event):
+    """A person's answer was committed to the board."""
+
+    agent: str
+    run_id: str
+    answered_by: str
+
+
+@dataclass(frozen=True, slots=True)
 class WorkflowIdle(_Event):
     """Nothing of a workflow is queued, running or due any more."""
 
@@ -244,6 +262,8 @@ Event: TypeAlias = (
     | RunFailed
     | RunCancelled
     | DeadLettered
+    | QuestionAsked
+    | QuestionAnswered
     | WorkflowIdle
     | WorkflowPaused
     | WorkflowResumed
