@@ -836,8 +836,10 @@ async def test_a_workflow_is_cancelled_when_its_deadline_comes() -> None:
         status = await board.status("w")
         assert (status.state, status.running, status.deadline) == ("timed_out", 0, None)
         assert (await board.status("v")).running == 1
-        (entry,) = await store.log("w")
-        assert (entry.kind, entry.data) == ("workflow_cancelled", b'{"reason": "deadline"}')
+        ended, entry = await store.log("w")
+        assert ended.kind == "run_cancelled"
+        assert entry.kind == "workflow_cancelled"
+        assert json.loads(entry.data)["reason"] == "deadline"
         await board.publish(Order(), correlation_id="w")
         await clock.advance(0)
         assert (await board.status("w")).state == "idle"

@@ -411,7 +411,6 @@ async def test_who_answered_is_told_and_kept() -> None:
         record = json.loads(entry.data)
         assert record["answered_by"] == "ann"
         assert (record["agent"], record["run_id"]) == ("approver", question.id)
-        assert record["question"] == "a?"
     events = [event async for event in stream]
     [was_asked] = [e for e in events if isinstance(e, QuestionAsked)]
     assert (was_asked.agent, was_asked.run_id, was_asked.question) == (
@@ -692,7 +691,7 @@ async def test_a_workflow_that_waits_for_a_person_can_be_cancelled() -> None:
         assert (status.state, status.running, status.waiting) == ("waiting", 0, 1)
         assert await flock.cancel(mine.correlation_id) == 1
         assert await flock.questions() == [second]
-        assert (await flock.status(mine.correlation_id)).state == "idle"
+        assert (await flock.status(mine.correlation_id)).state == "cancelled"
         with pytest.raises(QuestionClosed, match="cancelled"):
             await flock.answer(first.id, Approval(approved=True))
         await flock.answer(second.id, Approval(approved=True))

@@ -256,26 +256,21 @@ class Questions:
         """Let a run wait for its answer, as no open work but for the time when it expires."""
         job = asked.job
         self._attempts.rest(job)
-        job.task = None
-        job.state = "waiting"
-        workflow = job.correlation_id
         self._idle.waiting += asked.weight
         if asked.due and self.expire:
-            self._idle.begin_due(workflow)
+            self._idle.begin_due(job.correlation_id)
             job.deadline = self._lifecycle.timers.add(asked.due, partial(self._expires, asked))
-        if is_counted:
-            self._idle.end(workflow)
+        self._scheduler.set_aside(job, is_counted=is_counted)
 
     def _unpark(self, asked: Asked) -> None:
         """Count a run that waited as open work again."""
         job = asked.job
-        workflow = job.correlation_id
         self._idle.waiting -= asked.weight
-        self._idle.begin(workflow)
+        self._scheduler.take_up(job)
         if job.deadline is not None:
             job.deadline.cancel()
             job.deadline = None
-            self._idle.end_due(workflow)
+            self._idle.end_due(job.correlation_id)
 
     def _expires(self, asked: Asked) -> None:
         """Fail a run whose question nobody answered in time."""

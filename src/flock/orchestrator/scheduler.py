@@ -73,6 +73,7 @@ class Scheduler:
         self._is_stopped = False
         self._jobs: dict[Job, None] = {}
         self._mixed: dict[Job, None] = {}
+        self._asking: dict[Job, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._has_task_factory = False
         self._no_variables = Variables()
@@ -96,6 +97,7 @@ class Scheduler:
         self._held.clear()
         self._jobs.clear()
         self._mixed.clear()
+        self._asking.clear()
         for lane in self._lanes.values():
             lane.slots.clear()
         self._lanes.clear()
@@ -201,10 +203,9 @@ class Scheduler:
             delivery.run = job
         self._idle.begin(job.correlation_id)
         self._jobs[job] = None
-        if is_batch and (others := job.workflows - {job.correlation_id}):
-            job.others = tuple(others)
-            self._mixed[job] = None
-            for workflow in others:
+        if is_batch:
+            self._mix(job)
+            for workflow in job.others:
                 self._idle.begin_due(workflow)
         self._queue(job)
         return job
@@ -219,6 +220,12 @@ class Scheduler:
             job.due = 0.0
             self.enqueue(job)
 
+    def _mix(self, job: Job) -> None:
+        """Let a batch be known to all workflows that are mixed in it."""
+        if others := job.workflows - {job.correlation_id}:
+            job.others = tuple(others)
+            self._mixed[job] = None
+
     def _mixed_ended(self, job: Job) -> None:
         """Let the other workflows of a batch know that its run ended."""
         del self._mixed[job]
@@ -230,11 +237,34 @@ class Scheduler:
         lane = self._lanes.get(agent.name) or self._lane_of(agent)
         job = Job(run.key, lane, run.subscription, run.deliveries, run.artifacts, run.is_batch)
         job.take_over(run)
-        job.state = "waiting"
+        if job.is_batch:
+            self._mix(job)
         for delivery in run.deliveries:
             delivery.run = job
         self._jobs[job] = None
         return job
+
+    def set_aside(self, job: Job, *, is_counted: bool) -> None:
+        """Let a run wait for a person, as no open work.
+
+        Args:
+            job: The run.
+            is_counted: Whether it is open work until now.
+        """
+        job.task = None
+        job.state = "waiting"
+        self._asking[job] = None
+        if is_counted:
+            for workflow in job.others:
+                self._idle.end_due(workflow)
+            self._idle.end(job.correlation_id)
+
+    def take_up(self, job: Job) -> None:
+        """Count a run that waited for a person as open work again."""
+        self._asking.pop(job, None)
+        self._idle.begin(job.correlation_id)
+        for workflow in job.others:
+            self._idle.begin_due(workflow)
 
     def carry_on(self, job: Job) -> None:
         """Go on with a run that waited for a person, at once.
@@ -310,7 +340,8 @@ class Scheduler:
         """
         hold = self._holds.get(workflow)
         if not self._idle.open_in(workflow) and not (hold and hold.items):
-            return [job for job in self._mixed if workflow in job.others]
+            asking = [job for job in self._asking if job.correlation_id == workflow]
+            return [*asking, *(job for job in self._mixed if workflow in job.others)]
         return [
             job
             for job in self._jobs
