@@ -33,17 +33,20 @@ class Lane:
         agent: The agent.
         ready: Its runs that wait for a slot.
         slots: How many of them may go on at once.
+        turn: When it started its last run, or got its first since it had none, as a number that
+            grows: of equally urgent lanes the one that waits longest is next.
         offered: The urgency under which the scheduler knows the lane; None if it does not.
         waits: Whether a run of it ever waited for something, so that each gets its own task;
             None before the first.
     """
 
-    __slots__ = ("agent", "offered", "ready", "slots", "waits")
+    __slots__ = ("agent", "offered", "ready", "slots", "turn", "waits")
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
         self.slots = agent.slots
         self.ready = Ready()
+        self.turn = 0
         self.offered: tuple[int, int] | None = None
         self.waits: bool | None = None
 
@@ -93,7 +96,6 @@ class Job(Run):
         context: The context of the attempt that goes on.
         call: What a direct caller asked for; None for what the board runs by itself.
         outputs: What it committed so far.
-        order: Its place among the runs that were queued.
         variables: The context variables of who published the last input, for its tasks.
     """
 
@@ -104,7 +106,6 @@ class Job(Run):
         "ending",
         "error",
         "lane",
-        "order",
         "outputs",
         "state",
         "task",
@@ -145,7 +146,6 @@ class Job(Run):
         self.call: Call | None = None
         self.is_committed = False
         self.outputs: list[Artifact] = _NOTHING
-        self.order = 0
         self.variables = copy_context()
 
     @property

@@ -308,10 +308,12 @@ class Scheduler:
             self._start(job)
             return
         lane = job.lane
-        job.order = next(self._order)
+        ready = lane.ready
+        if not ready.first:
+            lane.turn = next(self._order)
         subscription = job.subscription
         priority = 0 if subscription is None else subscription.priority
-        lane.ready.push(priority, job)
+        ready.push(priority, job)
         if self._events.is_heard:
             self._events.tell(
                 RunQueued(as_datetime(self._clock.time()), job.correlation_id, job.agent, job.id)
@@ -343,7 +345,7 @@ class Scheduler:
     def _offer(self, lane: Lane) -> None:
         """Let the pump know of a lane that can start a run."""
         if lane.ready.first and lane.slots.used < lane.slots.limit:
-            key = lane.ready.key
+            key = -lane.ready.priority, lane.turn
             if lane.offered != key:
                 lane.offered = key
                 heapq.heappush(self._offers, (key, next(self._order), lane))
@@ -372,7 +374,11 @@ class Scheduler:
                 return  # that task goes on with the others
 
     def _next(self) -> Job | None:
-        """Take the most urgent run that can start out of its queue, and give it its slots."""
+        """Take the most urgent run that can start out of its queue, and give it its slots.
+
+        Of equally urgent ones it is that of the lane that has waited longest since it started
+        one: lanes take turns, however much is queued in one of them.
+        """
         offers = self._offers
         board = self._board
         while offers and not self._is_stopped and board.used < board.limit:
@@ -382,17 +388,24 @@ class Scheduler:
                 heapq.heappop(offers)
                 if lane.offered == key:
                     lane.offered = None
-            elif len(offers) > 1 and ready.key != key:  # what made it so urgent was taken
-                lane.offered = ready.key
-                heapq.heapreplace(offers, (ready.key, next(self._order), lane))
+            elif len(offers) > 1 and ready.priority != -key[0]:  # what made it so urgent was taken
+                self._offer_again(lane)
             else:
                 job = ready.pop()
-                if job.state == "queued":
+                if job is not None and job.state == "queued":
                     job.state = "running"
                     slots.used += 1
                     board.used += 1
+                    if len(offers) > 1:
+                        lane.turn = next(self._order)
+                        self._offer_again(lane)
                     return job
         return None
+
+    def _offer_again(self, lane: Lane) -> None:
+        """Put the lane that is offered first where it belongs now."""
+        lane.offered = key = -lane.ready.priority, lane.turn
+        heapq.heapreplace(self._offers, (key, next(self._order), lane))
 
     def _start(self, job: Job) -> asyncio.Task[None]:
         """Carry out an attempt in a task of its own."""
@@ -462,7 +475,7 @@ class Scheduler:
             is_mine = lane is job.lane and lane.offered is not None
             if is_mine and lane.ready.first and slots.used <= slots.limit and not slots.waiters:
                 following = lane.ready.pop()
-                if following.state == "queued":
+                if following is not None and following.state == "queued":
                     following.state = "running"
                     return following
         self._held.append(job)

@@ -117,6 +117,24 @@ async def test_no_more_runs_of_an_agent_go_on_than_its_limit_says() -> None:
     assert amy.slots.used == 0
 
 
+async def test_agents_take_turns_on_a_board_with_a_limit() -> None:
+    stage = Stage(limit=1)
+    amy, bob, eve = (stage.agent(name) for name in ("amy", "bob", "eve"))
+    for number in range(50):
+        stage.submit(amy, f"a{number}")
+    await turns()
+    await stage.finish("a0")
+    for name in ("b0", "b1", "b2"):
+        stage.submit(bob, name)
+    stage.submit(eve, "e0")
+    stage.submit(amy, "urgent", priority=1)
+    while len(stage.attempts.started) < 10:
+        await stage.finish(*list(stage.attempts.going))
+    expected = ["a0", "a1", "urgent", "b0", "e0", "a2", "b1", "a3", "b2", "a4"]
+    assert stage.attempts.started == expected
+    await stage.scheduler.stop()
+
+
 async def test_no_more_runs_go_on_than_the_boards_limit_says() -> None:
     stage = Stage(limit=2)
     agents = [stage.agent(name) for name in ("amy", "bob", "eve")]
