@@ -77,6 +77,7 @@ if TYPE_CHECKING:
         NotYetAvailable,
         OutputContractError,
         PublishError,
+        RateKeyError,
         RateLimited,
         RunError,
         RunTimeout,
@@ -224,6 +225,7 @@ __all__ = [
     "PrivateVisibility",
     "PublicVisibility",
     "PublishError",
+    "RateKeyError",
     "RateLimited",
     "Replay",
     "ReplayedRun",
@@ -405,6 +407,7 @@ _MODULES = {
     "flock.engines.semantic": ("OnnxEmbedder",),
     "flock.errors": (
         "BudgetExceeded",
+        "RateKeyError",
         "ContextOverflow",
         "DeclarationError",
         "EngineError",

@@ -17,6 +17,7 @@ from flock.orchestrator.ready import Ready
 if TYPE_CHECKING:
     from flock.core.subscription import Subscription
     from flock.orchestrator.lifecycle_manager import Deadline
+    from flock.orchestrator.limits import Strands
 
 _NOTHING: Final[list[Artifact]] = []
 
@@ -32,6 +33,8 @@ class Lane:
     Attributes:
         agent: The agent.
         ready: Its runs that wait for a slot.
+        nested: Its runs that were called from inside other runs and wait for their turn under
+            limits; None if nothing limits it.
         slots: How many of them may go on at once.
         turn: When it started its last run, or got its first since it had none, as a number that
             grows: of equally urgent lanes the one that waits longest is next.
@@ -40,15 +43,21 @@ class Lane:
             None before the first.
     """
 
-    __slots__ = ("agent", "offered", "ready", "slots", "turn", "waits")
+    __slots__ = ("agent", "nested", "offered", "ready", "slots", "turn", "waits")
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
         self.slots = agent.slots
-        self.ready = Ready()
+        self.ready: Ready | Strands = Ready()
+        self.nested: Strands | None = None
         self.turn = 0
         self.offered: tuple[int, int] | None = None
         self.waits: bool | None = None
+
+    def queue_of(self, job: Job) -> Strands | Ready:
+        """Return where a run of it waits."""
+        is_nested = job.call is not None and job.call.is_nested
+        return self.nested if is_nested and self.nested is not None else self.ready
 
 
 class Call:

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Literal
 
 from flock.errors import NotIdle, PublishError
-from flock.orchestrator import inside
+from flock.orchestrator import inside, limits
 
 if TYPE_CHECKING:
     from flock.components.board import Board
@@ -166,6 +166,7 @@ class Opening:
         parts.signal.clear()
         parts.idle.clear(parts.clock.time())
         parts.ledger.clear()
+        parts.limits.clear()
         parts.patience.renew()
         parts.events.bind(loop)
         parts.threads.open()
@@ -178,6 +179,7 @@ class Opening:
         work = await parts.store.open_work(self._subscription_of)
         parts.gathering.count(work.arrivals)
         parts.scheduler.opened_at(parts.store.position)
+        parts.limits.resume(await parts.store.states(limits.KIND))
         what = "the hook on_initialize of an OrchestratorComponent"
         token = inside.enter(self._orchestrator, what)
         try:

@@ -88,3 +88,13 @@ class Ready:
             level, self.first, self._behind = heapq.heappop(self._later)
             self.priority = -level
         return job
+
+    def drained(self) -> Iterator[Job]:
+        """Take out all of it that is still to start, in its order."""
+        while self.first:
+            job = self.pop()
+            if job is not None and job.state == "queued":
+                yield job
+
+    def ended(self) -> None:
+        """Note that a queued run was ended: it is passed over when it is its turn."""

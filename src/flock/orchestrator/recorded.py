@@ -34,6 +34,10 @@ class RecordedAgent(Agent):
             if run.succeeded and run.inputs and is_whole:
                 self.answers.setdefault(_content(run.inputs), deque()).append(run.outputs)
 
+    def reaches_out(self, artifacts: Sequence[Artifact]) -> bool:
+        """Whether a run over these inputs is made; limits are not for answers from memory."""
+        return _content(artifacts) not in self.answers
+
     async def live(
         self, ctx: Context, artifacts: list[Artifact], commit: Commit | None
     ) -> list[Artifact]:

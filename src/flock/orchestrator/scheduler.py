@@ -20,6 +20,8 @@ from flock.errors import PublishError
 from flock.orchestrator.attempts import Attempts
 from flock.orchestrator.events import EventBus, RunQueued
 from flock.orchestrator.job import Call, Ending, Job, Lane
+from flock.orchestrator.limits import Strands
+from flock.orchestrator.ready import Ready
 
 if TYPE_CHECKING:
     from flock.core.agent import Agent
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from flock.core.delivery import Delivery, Run
     from flock.core.subscription import Subscription
     from flock.orchestrator.idle import Idle
+    from flock.orchestrator.limits import Limits
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +56,7 @@ class Scheduler:
         events: EventBus,
         idle: Idle,
         attempts: Attempts,
+        limits: Limits,
         *,
         max_concurrency: int | None,
     ) -> None:
@@ -60,6 +64,7 @@ class Scheduler:
         self._events = events
         self._idle = idle
         self._attempts = attempts
+        self._limits = limits
         self._board = Slots(max_concurrency if max_concurrency is not None else UNLIMITED)
         self._lanes: dict[str, Lane] = {}
         self._offers: list[tuple[tuple[int, int], int, Lane]] = []
@@ -245,7 +250,8 @@ class Scheduler:
     ) -> asyncio.Task[Any]:
         """Run an agent over these inputs at once, in a tracked task, and commit its outputs.
 
-        It does not wait for a slot; `drain` and `stop` see it like any other run.
+        It waits neither for a slot nor for its turn under limits, which count it all the same;
+        `drain` and `stop` see it like any other run.
         """
         lane = self._lane_of(agent)
         job = Job(next(self._run_keys), lane, None, (), artifacts, is_batch)
@@ -255,6 +261,8 @@ class Scheduler:
         self._idle.begin(job.correlation_id)
         self._jobs[job] = None
         job.state = "running"
+        if lane.nested is not None:
+            lane.nested.force(job)
         return self._start(job)
 
     def jobs(self, workflow: str) -> list[Job]:
@@ -279,6 +287,8 @@ class Scheduler:
         job.ending = why
         job.error = error
         if job.state in {"queued", "backing off"}:
+            if job.state == "queued" and job.lane.nested is not None:
+                job.lane.queue_of(job).ended()
             self._attempts.leave(job)
         elif job.state == "running" and job.task and job.context and not is_ending:
             job.context.ended_by = error
@@ -301,13 +311,17 @@ class Scheduler:
     # --- from ready to running ---
 
     def enqueue(self, job: Job) -> None:
-        """Let a run wait for its slots, or take its caller's."""
+        """Let a run wait for its slots, or take its caller's; limits it waits for in any case."""
         job.state = "queued"
-        if job.call is not None and job.call.is_nested:
-            job.state = "running"
-            self._start(job)
-            return
         lane = job.lane
+        if job.call is not None and job.call.is_nested:
+            if lane.nested is None:
+                job.state = "running"
+                self._start(job)
+            else:
+                lane.nested.push(0, job)
+                self._start_nested(lane.nested)
+            return
         ready = lane.ready
         if not ready.first:
             lane.turn = next(self._order)
@@ -340,7 +354,37 @@ class Scheduler:
         if lane is None:
             lane = self._lanes[agent.name] = Lane(agent)
             agent.slots.on_free = partial(self._offer, lane)
+            self._limit(lane)
         return lane
+
+    def limit(self) -> None:
+        """Let the limits hold that are declared by now, also for what is queued."""
+        for lane in self._lanes.values():
+            self._limit(lane)
+
+    def _limit(self, lane: Lane) -> None:
+        rules = self._limits.of(lane.agent.name)
+        if rules == (lane.nested.rules if lane.nested is not None else ()):
+            return
+        queued = [*lane.ready.drained(), *(lane.nested.drained() if lane.nested else ())]
+        lane.offered = None
+        if rules:
+            lane.ready = Strands(self._limits, rules, self._clock, partial(self._offer, lane))
+            lane.nested = Strands(self._limits, rules, self._clock, lambda: None)
+            lane.nested.on_open = partial(self._start_nested, lane.nested)
+            lane.waits = True  # each in a task of its own
+        else:
+            lane.ready, lane.nested = Ready(), None
+        for job in queued:
+            self.enqueue(job)
+
+    def _start_nested(self, queue: Strands) -> None:
+        """Start calls from inside other runs, whose slots they have, as far as limits let them."""
+        while queue.first and not self._is_stopped:
+            job = queue.pop()
+            if job is not None:
+                job.state = "running"
+                self._start(job)
 
     def _offer(self, lane: Lane) -> None:
         """Let the pump know of a lane that can start a run."""
@@ -403,9 +447,15 @@ class Scheduler:
         return None
 
     def _offer_again(self, lane: Lane) -> None:
-        """Put the lane that is offered first where it belongs now."""
+        """Put a lane that was offered first where it belongs now, if it has more to start."""
+        if not lane.ready.first:
+            return
         lane.offered = key = -lane.ready.priority, lane.turn
-        heapq.heapreplace(self._offers, (key, next(self._order), lane))
+        entry = key, next(self._order), lane
+        if self._offers[0][2] is lane:
+            heapq.heapreplace(self._offers, entry)
+        else:  # what it left of a limit woke a more urgent one
+            heapq.heappush(self._offers, entry)
 
     def _start(self, job: Job) -> asyncio.Task[None]:
         """Carry out an attempt in a task of its own."""

@@ -11,7 +11,11 @@ from flock.orchestrator.attempts import Attempts
 from flock.orchestrator.events import EventBus
 from flock.orchestrator.idle import Idle
 from flock.orchestrator.job import Job
+from flock.orchestrator.lifecycle_manager import LifecycleManager
+from flock.orchestrator.limits import Limits
+from flock.orchestrator.patience import Patience
 from flock.orchestrator.scheduler import Scheduler
+from flock.store.memory import InMemoryBlackboardStore
 from flock.testing import ManualClock
 from tests.unit.support import A, agent_of, artifact, subscription, turns
 
@@ -70,6 +74,11 @@ class Stage:
             EventBus(),
             self.idle,
             cast("Attempts", self.attempts),
+            Limits(
+                self.clock,
+                LifecycleManager(self.clock),
+                Patience(InMemoryBlackboardStore(), self.clock),
+            ),
             max_concurrency=limit,
         )
         self.scheduler.start()
