@@ -1,7 +1,9 @@
 """One workflow with much to do does not keep another waiting, and no agent all others."""
 
+import asyncio
 from collections import Counter
 
+import pytest
 from pydantic import BaseModel
 
 from flock import Flock
@@ -53,6 +55,7 @@ async def test_ten_artifacts_come_through_on_a_board_with_a_limit_and_several_ag
     assert last < 120
 
 
+@pytest.mark.memory_only("it takes long in a file, and who is next does not depend on the store")
 async def test_ten_artifacts_come_through_between_a_hundred_thousand() -> None:
     starts = await flooded(100_000, agents=1, limit=None)
     last = max(place for place, workflow in enumerate(starts) if workflow == "few")
@@ -100,16 +103,22 @@ async def test_within_a_workflow_runs_start_in_the_order_they_came() -> None:
 async def test_what_is_more_urgent_still_goes_first() -> None:
     board = Flock()
     starts: list[int] = []
+    go = asyncio.Event()
 
     async def work(job: Job) -> None:
-        starts.append(job.n)
+        if job.n < 0:
+            await go.wait()
+        else:
+            starts.append(job.n)
 
     worker = board.agent("worker").max_concurrency(1).calls(work)
     worker.consumes(Job, where=lambda job: job.n >= 100, priority=1).consumes(Job)
     async with board:
+        await board.publish(Job(n=-1))
         await board.publish_many([Job(n=n) for n in range(50)], correlation_id="a")
         await board.publish_many([Job(n=n) for n in range(100, 150)], correlation_id="a")
         await board.publish_many([Job(n=n) for n in range(50, 100)], correlation_id="b")
+        go.set()
         await board.run_until_idle()
     assert starts[:50] == list(range(100, 150))
     assert starts[50:] == [n for pair in zip(range(50), range(50, 100), strict=True) for n in pair]

@@ -305,7 +305,8 @@ class Flock:
                     engine.bind(agent, self.model, self._parts.models)
         self._parts.ledger.settle(self._agents.values())
         self._parts.limits.settle(self._agents.values())
-        self._parts.scheduler.limit()
+        if self._opening.state == "open":
+            self._parts.scheduler.limit()
         matcher = Matcher(self._agents.values())
         self._parts.embeddings.declare(matcher.semantic)
         self._publisher.matcher = matcher
