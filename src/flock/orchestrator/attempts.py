@@ -470,9 +470,8 @@ class Attempts:
             job.call.waiter.set_exception(job.error or ended)
 
     def _ended(self, job: Job) -> None:
-        if job not in self.jobs:
+        if self.jobs.pop(job, job) is job:
             return  # left behind by a board that was closed since
-        del self.jobs[job]
         if job.deadline is not None:
             job.deadline.cancel()
             job.deadline = None

@@ -163,7 +163,7 @@ class Scheduler:
         delivery.run = job
         self._idle.begin(job.correlation_id)
         self._jobs[job] = None
-        self.enqueue(job)
+        self._queue(job)
 
     def new_key(self) -> int:
         """Return the id of a run that has none yet, as a number."""
@@ -321,7 +321,11 @@ class Scheduler:
             else:
                 lane.nested.push(0, job)
                 self._start_nested(lane.nested)
-            return
+        else:
+            self._queue(job)
+
+    def _queue(self, job: Job) -> None:
+        lane = job.lane
         ready = lane.ready
         if not ready.first:
             lane.turn = next(self._order)
@@ -544,7 +548,7 @@ class Scheduler:
     @coroutine
     def _run_here(self, job: Job) -> Generator[Any, Any, bool]:
         """Carry out an attempt under its own context variables; return whether it waited."""
-        run = _variables_of(job).run
+        run = job.variables.copy().run
         work = self._attempts.run_agent_task(job)
         lane = job.lane
         try:
