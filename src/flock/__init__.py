@@ -81,6 +81,7 @@ if TYPE_CHECKING:
         PublishError,
         QuestionClosed,
         QuestionExpired,
+        RateKeyError,
         RateLimited,
         RunError,
         RunTimeout,
@@ -245,6 +246,7 @@ __all__ = [
     "QuestionAsked",
     "QuestionClosed",
     "QuestionExpired",
+    "RateKeyError",
     "RateLimited",
     "Replay",
     "ReplayedRun",
@@ -435,6 +437,7 @@ _MODULES = {
     "flock.errors": (
         "AlreadyAnswered",
         "BudgetExceeded",
+        "RateKeyError",
         "ContextOverflow",
         "DeclarationError",
         "EngineError",

@@ -107,6 +107,10 @@ class BudgetExceeded(RunError):
     """A model call or run would take more than a budget allows, and was not made."""
 
 
+class RateKeyError(RunError, ValueError):
+    """The key of a rate limit raised over a run's input, or returned what is no key."""
+
+
 class OutputContractError(RunError, ValueError):
     """A run returned types, counts or values that its agent did not declare."""
 

@@ -554,7 +554,7 @@ async def test_a_cancel_is_told_logged_and_known_after_a_restart() -> None:
         assert await board.cancel("w") == 1
         assert await board.cancel("w") == 0
         (entry,) = await store.log("w")
-        told = [event for event in await drain(board, events)]
+        told = list(await drain(board, events))
     cancelled = [event for event in told if isinstance(event, WorkflowCancelled)]
     assert [event.reason for event in cancelled] == ["cancel"]
     assert (entry.kind, json.loads(entry.data)["reason"]) == ("workflow_cancelled", "cancel")

@@ -426,6 +426,9 @@ BAD_TIMES: list[tuple[str, str, str, Declare]] = [
     ("no runs", "rate_limit", "n must be a whole number from 1", lambda b: b.rate_limit(0, per=1)),
     ("no span", "rate_limit", "per must be more than 0", lambda b: b.rate_limit(1, per=0)),
     ("text", "rate_limit", "per takes a timedelta", lambda b: b.rate_limit(1, per="minute")),
+    ("no key", "rate_limit", "key takes functions", lambda b: b.rate_limit(1, 1, key="name")),
+    ("too many", "rate_limit", "of one argument", lambda b: b.rate_limit(1, 1, key=two)),
+    ("async", "rate_limit", "plain functions", lambda b: b.rate_limit(1, 1, key=is_async)),
 ]
 
 BAD = [*BAD_INPUTS, *bad_gates(), *BAD_OUTPUTS, *BAD_THINKING, *BAD_LIMITS, *BAD_TIMES]
@@ -470,7 +473,6 @@ LATER: list[tuple[str, Declare]] = [
     ("schedule: this word", lambda b: b.schedule(every=5, after=0, max_repeats=2, tz="UTC")),
     ("schedule: this word", lambda b: b.schedule(cron="* * * * *", tz=UTC)),
     ("schedule: this word", lambda b: b.schedule(at=datetime.now(UTC))),
-    ("rate_limit: this word", lambda b: b.rate_limit(5, per=HOUR)),
 ]
 
 

@@ -1,4 +1,4 @@
-"""The queue of ready runs against a sorted list, chunks against a list."""
+"""The queue of ready runs against lists of its workflows, chunks against a list."""
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -11,38 +11,68 @@ from tests.unit.support import A, agent_of, artifact
 
 
 class ReadyMachine(RuleBasedStateMachine):
-    """The most urgent run comes first, and of equally urgent ones the first that was queued."""
+    """The most urgent come first; of equally urgent ones, workflows take turns."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ready = Ready()
-        self.model: list[tuple[int, int, Job]] = []
+        self.rounds: dict[int, list[str]] = {}
+        self.model: dict[tuple[int, str], list[Job]] = {}
         self.lane = Lane(agent_of())
-        self.order = 0
+        self.key = 0
+        self.due: dict[tuple[int, str], set[str]] = {}
 
-    @rule(priority=st.integers(-3, 3), count=st.integers(1, 3))
-    def runs_are_queued(self, priority: int, count: int) -> None:
+    @rule(
+        priority=st.integers(-2, 2),
+        workflow=st.sampled_from([*"abcdef", None]),
+        count=st.integers(1, 3),
+    )
+    def runs_are_queued(self, priority: int, workflow: str | None, count: int) -> None:
         for _ in range(count):
-            self.order += 1
-            job = Job(self.order, self.lane, None, (), [artifact(A())])
-            job.order = self.order
+            self.key += 1
+            job = Job(self.key, self.lane, None, (), [artifact(A())])
+            job.correlation_id = name = workflow or f"its own {self.key}"
             self.ready.push(priority, job)
-            self.model.append((-priority, self.order, job))
+            turns = self.rounds.setdefault(priority, [])
+            if name not in turns:
+                turns.append(name)
+            self.model.setdefault((priority, name), []).append(job)
 
-    @precondition(lambda self: self.model)
+    @precondition(lambda self: self.rounds)
     @rule(count=st.integers(1, 5))
     def the_most_urgent_are_taken(self, count: int) -> None:
-        for _ in range(min(count, len(self.model))):
-            first = min(self.model, key=lambda entry: entry[:2])
-            self.model.remove(first)
-            assert self.ready.key == first[:2]
-            assert self.ready.pop() is first[2]
+        for _ in range(count):
+            if not self.rounds:
+                return
+            priority = max(self.rounds)
+            assert self.ready.priority == priority
+            turns = self.rounds[priority]
+            workflow = turns.pop(0)
+            jobs = self.model[priority, workflow]
+            assert self.ready.pop() is jobs.pop(0), "first come, first served in a workflow"
+            self.nobody_was_passed_over(priority, workflow)
+            if jobs:
+                turns.append(workflow)
+            else:
+                del self.model[priority, workflow]
+            if not turns:
+                del self.rounds[priority]
+
+    def nobody_was_passed_over(self, priority: int, workflow: str) -> None:
+        """Between two runs of a workflow each other one that waited all the time had one."""
+        assert not self.due.pop((priority, workflow), None)
+        for (level, _), others in self.due.items():
+            if level == priority:
+                others.discard(workflow)
+        self.due[priority, workflow] = {w for w in self.rounds[priority] if w != workflow}
 
     @invariant()
-    def it_knows_how_urgent_its_first_is(self) -> None:
-        assert bool(self.ready) == bool(self.model)
-        if self.model:
-            assert self.ready.key == min(self.model)[:2]
+    def it_knows_what_is_queued(self) -> None:
+        queued = [job for jobs in self.model.values() for job in jobs]
+        assert sorted(job.key for job in self.ready) == sorted(job.key for job in queued)
+        assert bool(self.ready) == bool(queued)
+        if queued:
+            assert self.ready.priority == max(self.rounds)
 
 
 TestReady = ReadyMachine.TestCase

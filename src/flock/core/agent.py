@@ -18,6 +18,7 @@ from flock.core.lifecycle import Engine, RunHooks, has_hook, implementing, label
 from flock.core.output_check import OutputCheck
 from flock.core.outputs import OutputGroup
 from flock.core.question import Asking
+from flock.core.rates import RateLimit
 from flock.core.retry import RetryPolicy
 from flock.core.signature import FunctionSignature, yielded_models
 from flock.core.slots import Slots
@@ -51,6 +52,7 @@ _DECLARED: Final = (
     "retry",
     "timeout",
     "budgets",
+    "rate_limits",
     "context_provider",
     "tools",
     "tool_sources",
@@ -111,6 +113,7 @@ class Agent:
         self.retry = RetryPolicy()
         self.timeout: float | None = None
         self.budgets: list[Budget] = []
+        self.rate_limits: list[RateLimit] = []
         self.context_provider: ContextProvider | None = None
         self.tools: tuple[Tool, ...] = ()
         self.tool_sources: tuple[ToolSource, ...] = ()
@@ -174,6 +177,11 @@ class Agent:
             setattr(made, name, own)
         made.slots.limit = agent.slots.limit
         return made
+
+    def reaches_out(self, artifacts: Sequence[Artifact]) -> bool:
+        """Whether a run over these inputs calls what limits are for."""
+        del artifacts
+        return True
 
     def changed(self) -> None:
         """Forget what was derived from the declaration, since it changed."""

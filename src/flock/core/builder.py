@@ -30,11 +30,12 @@ from flock.core.spans import Span, seconds
 from flock.core.subscription import BatchSpec, JoinSpec, Mode, Subscription
 from flock.core.usage import Budget
 from flock.core.visibility import Visibility
-from flock.core.words import Validation, Where, Word
+from flock.core.words import Validation, Where, Word, rate_limit
 
 if TYPE_CHECKING:
     from flock.core.context import ContextProvider, EvalResult
     from flock.core.lifecycle import Engine, RunHooks
+    from flock.core.rates import RateKey
     from flock.core.tool import Approve, Tool, ToolMaker
 
 __all__ = ["AgentBuilder", "settle"]
@@ -491,6 +492,25 @@ class AgentBuilder:
         self.agent.budgets.append(budget)
         return self._done()
 
+    def rate_limit(self, n: int, per: Span, key: RateKey | None = None) -> Self:
+        """Let at most `n` of the agent's runs begin in any span of `per`.
+
+        The window slides: wherever it is laid, no more than `n` begin in it. Each attempt counts,
+        since a retry calls what the limit is for as well. A run that has to wait is queued: it
+        holds no slot, and runs that another value of the key or another limit is for pass it.
+        Several limits all hold, beside those of the board (`Flock.rate_limit`). On a durable
+        board they hold across restarts.
+
+        Args:
+            n: How many runs.
+            per: The span: a `timedelta` or seconds of the board's clock.
+            key: A function of a run's first input, an `Artifact`: the limit holds for each value
+                by itself. Any JSON value or hashable. Where it raises, the run fails with a
+                `RateKeyError`.
+        """
+        self.agent.rate_limits.append(rate_limit(self._word("rate_limit"), n, per, key))
+        return self._done()
+
     # --- words whose machinery comes later ---
 
     def schedule(
@@ -521,13 +541,6 @@ class AgentBuilder:
             word.count("max_repeats", max_repeats)
         if tz is not None and not isinstance(tz, str | tzinfo):
             word.refuse(f"tz takes a tzinfo or the name of a time zone, not {tz!r}")
-        word.later()
-
-    def rate_limit(self, n: int, per: Span) -> NoReturn:
-        """Start at most `n` runs `per` span of time. Comes with a later version."""
-        word = self._word("rate_limit")
-        word.count("n", n)
-        word.trying(seconds, per, "per")
         word.later()
 
     # --- what the words share ---

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from flock.core.artifacts import is_text, is_visibility
 from flock.core.outputs import OutputGroup, OutputSpec, Predicate, fan_out_range
 from flock.core.question import Asking
+from flock.core.rates import RateLimit
 from flock.core.roles import members_of, plain_hint
 from flock.core.semantic import SemanticMatch, semantic_criteria
 from flock.core.signature import read_signature
@@ -24,6 +25,7 @@ from flock.errors import DeclarationError, NotYetAvailable, TypeRegistryError
 if TYPE_CHECKING:
     from types import FrameType
 
+    from flock.core.rates import RateKey
     from flock.core.visibility import Visibility
 
 T = TypeVar("T")
@@ -41,25 +43,23 @@ Validation = Callable[[Any], object] | Sequence[tuple[Callable[[Any], object], s
 
 
 class Word:
-    """One word of one agent's declaration, checking what it is given.
+    """One word of one agent's declaration, or the board's, checking what it is given.
 
     Everything that checks raises `DeclarationError`.
     """
 
-    def __init__(self, agent: str, name: str) -> None:
-        self._agent = agent
+    def __init__(self, agent: str | None, name: str) -> None:
+        self._owner = "the board" if agent is None else f"agent {agent!r}"
         self._name = name
 
     def refuse(self, reason: object) -> NoReturn:
         """Refuse what the word was given."""
-        msg = f"agent {self._agent!r}, {self._name}: {reason}"
+        msg = f"{self._owner}, {self._name}: {reason}"
         raise DeclarationError(msg) from None
 
     def later(self, what: str = "this word") -> NoReturn:
         """Say that something comes with a later version."""
-        msg = (
-            f"agent {self._agent!r}, {self._name}: {what} comes with a later version; leave it out"
-        )
+        msg = f"{self._owner}, {self._name}: {what} comes with a later version; leave it out"
         raise NotYetAvailable(msg)
 
     def trying(self, check: Callable[..., T], *args: object, **options: object) -> T:
@@ -371,6 +371,15 @@ class Word:
                 f"{option} takes functions of one argument, {of}, and {function!r} cannot be "
                 "called with one"
             )
+
+
+def rate_limit(word: Word, n: object, per: object, key: RateKey | None) -> RateLimit:
+    """Return the limit that a `rate_limit` declares."""
+    count = word.count("n", n)
+    span = word.trying(seconds, per, "per")
+    if key is not None:
+        word.plain("key", key, "the artifact")
+    return RateLimit(count, span, key)
 
 
 def _entry(named: type[BaseModel] | str) -> TypeEntry:

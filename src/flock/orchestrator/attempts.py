@@ -15,7 +15,14 @@ from flock.core.failure import failure_of
 from flock.core.lifecycle import label_of
 from flock.core.system import WorkflowError
 from flock.core.types import registry
-from flock.errors import BudgetExceeded, EngineError, LoopLimitExceeded, RunError, RunTimeout
+from flock.errors import (
+    BudgetExceeded,
+    EngineError,
+    LoopLimitExceeded,
+    RateKeyError,
+    RunError,
+    RunTimeout,
+)
 from flock.orchestrator import inside
 from flock.orchestrator.events import (
     EventBus,
@@ -40,6 +47,7 @@ if TYPE_CHECKING:
     from flock.orchestrator.job import Ending, Job
     from flock.orchestrator.ledger import Ledger
     from flock.orchestrator.lifecycle_manager import LifecycleManager
+    from flock.orchestrator.limits import Limits
     from flock.orchestrator.outcomes import Outcomes
     from flock.orchestrator.patience import Patience
     from flock.orchestrator.publisher import Publisher
@@ -84,6 +92,7 @@ class Attempts:
         outcomes: Outcomes,
         publisher: Publisher,
         ledger: Ledger,
+        limits: Limits,
         load_history: Callable[[Job], Awaitable[tuple[Artifact, ...]]],
         orchestrator: Board,
         store: BlackboardStore,
@@ -103,6 +112,7 @@ class Attempts:
         self._outcomes = outcomes
         self._publisher = publisher
         self._ledger = ledger
+        self._limits = limits
         self._load_history = load_history
         self._orchestrator = orchestrator
         self._max_depth = max_depth
@@ -136,6 +146,7 @@ class Attempts:
                 or job.depth > self._max_depth
                 or self._ledger.counts_runs
                 or self._keeps_progress
+                or job.lane.nested is not None
             ):
                 await self._prepare(job, agent)
             if is_heard:
@@ -192,9 +203,12 @@ class Attempts:
     async def _prepare(self, job: Job, agent: Agent) -> None:
         """Let the run time out when its time is over, refuse what is too much, write it down.
 
+        What counts when runs begin counts it last: then it begins.
+
         Raises:
             LoopLimitExceeded: It is. A handler may be told of a refusal itself.
             BudgetExceeded: It is one run too many.
+            RateKeyError: It is not known which limits hold for it.
         """
         timeout = agent.timeout
         if timeout is not None:
@@ -210,6 +224,8 @@ class Attempts:
             await self._ledger.begin(job)
         if self._keeps_progress and job.deliveries:
             await self._write_down(job)
+        if job.lane.nested is not None:
+            await self._limits.begin(job)
 
     def _check_depth(self, job: Job) -> None:
         errors = registry.entry(WorkflowError).name
@@ -472,12 +488,13 @@ class Attempts:
             job.call.waiter.set_exception(job.error or ended)
 
     def _ended(self, job: Job) -> None:
-        if job not in self.jobs:
+        if self.jobs.pop(job, job) is job:
             return  # left behind by a board that was closed since
-        del self.jobs[job]
         if job.deadline is not None:
             job.deadline.cancel()
             job.deadline = None
+        if self._limits.is_any:
+            self._limits.release(job)
         job.context = None
         job.state = "ended"
         job.task = None
@@ -493,6 +510,8 @@ class Attempts:
         if job.deadline is not None:
             job.deadline.cancel()
             job.deadline = None
+        if self._limits.is_any:
+            self._limits.release(job)
         job.context = None
 
     # --- telling ---
@@ -543,4 +562,4 @@ def _is_final(error: Exception) -> bool:
     if isinstance(error, ExceptionGroup):
         group = cast("ExceptionGroup[Exception]", error)
         return all(map(_is_final, group.exceptions))
-    return isinstance(error, LoopLimitExceeded | ComponentFailed | BudgetExceeded)
+    return isinstance(error, LoopLimitExceeded | ComponentFailed | BudgetExceeded | RateKeyError)

@@ -26,6 +26,7 @@ from flock.core.semantic import Embedder
 from flock.core.spans import Span, seconds
 from flock.core.usage import Budget, Spent
 from flock.core.visibility import AgentIdentity, Visibility
+from flock.core.words import Word, rate_limit
 from flock.core.workflow import WorkflowStatus
 from flock.engines.dspy import DSPyEngine
 from flock.engines.function import FunctionEngine
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from flock.components.orchestrator import OrchestratorComponent
+    from flock.core.rates import RateKey
 
 _YIELD_EVERY = 128
 """After how many publishes in a row the event loop gets a turn."""
@@ -260,6 +262,23 @@ class Flock:
         self._unsettle()
         return self
 
+    def rate_limit(self, n: int, per: Span, key: RateKey | None = None) -> Self:
+        """Let at most `n` runs of all agents together begin in any span of `per`.
+
+        Each agent has a `rate_limit` of its own as well, which says more. All limits hold.
+
+        Args:
+            n: How many runs.
+            per: The span: a `timedelta` or seconds of the board's clock.
+            key: A function of a run's first input: the limit holds for each value by itself.
+
+        Raises:
+            DeclarationError: It makes no sense.
+        """
+        self._parts.limits.add(rate_limit(Word(None, "rate_limit"), n, per, key))
+        self._unsettle()
+        return self
+
     # --- opening and closing ---
 
     async def __aenter__(self) -> Self:
@@ -299,6 +318,9 @@ class Flock:
                 if isinstance(engine, DSPyEngine):
                     engine.bind(agent, self.model, self._parts.models)
         self._parts.ledger.settle(self._agents.values())
+        self._parts.limits.settle(self._agents.values())
+        if self._opening.state == "open":
+            self._parts.scheduler.limit()
         matcher = Matcher(self._agents.values())
         self._parts.embeddings.declare(matcher.semantic)
         self._publisher.matcher = matcher
@@ -909,7 +931,7 @@ class Flock:
         before = await self.replay(correlation_id)
         shift = moment_of(before, position) - self.clock.time()
         scratch = Scratch(self, self._settings, ShiftedClock(self.clock, shift))
-        scratch.share(self._parts.components, self._parts.ledger)
+        scratch.share(self._parts.components, self._parts.ledger, self._parts.limits)
         scratch.declare(self._agents, agents, before if recorded else None)
         return await scratch.run_again(before, position, self.store.consumptions, span)
 

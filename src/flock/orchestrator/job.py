@@ -18,6 +18,7 @@ from flock.store.protocol import State
 if TYPE_CHECKING:
     from flock.core.subscription import Subscription
     from flock.orchestrator.lifecycle_manager import Deadline
+    from flock.orchestrator.limits import Strands
 
 _NOTHING: Final[list[Artifact]] = []
 
@@ -40,20 +41,31 @@ class Lane:
     Attributes:
         agent: The agent.
         ready: Its runs that wait for a slot.
+        nested: Its runs that were called from inside other runs and wait for their turn under
+            limits; None if nothing limits it.
         slots: How many of them may go on at once.
+        turn: When it started its last run, or got its first since it had none, as a number that
+            grows: of equally urgent lanes the one that waits longest is next.
         offered: The urgency under which the scheduler knows the lane; None if it does not.
         waits: Whether a run of it ever waited for something, so that each gets its own task;
             None before the first.
     """
 
-    __slots__ = ("agent", "offered", "ready", "slots", "waits")
+    __slots__ = ("agent", "nested", "offered", "ready", "slots", "turn", "waits")
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
         self.slots = agent.slots
-        self.ready = Ready()
+        self.ready: Ready | Strands = Ready()
+        self.nested: Strands | None = None
+        self.turn = 0
         self.offered: tuple[int, int] | None = None
         self.waits: bool | None = None
+
+    def queue_of(self, job: Job) -> Strands | Ready:
+        """Return where a run of it waits."""
+        is_nested = job.call is not None and job.call.is_nested
+        return self.nested if is_nested and self.nested is not None else self.ready
 
 
 class Call:
@@ -101,7 +113,6 @@ class Job(Run):
         context: The context of the attempt that goes on.
         call: What a direct caller asked for; None for what the board runs by itself.
         outputs: What it committed so far.
-        order: Its place among the runs that were queued.
         others: The other workflows that are mixed in its batch, for which it is open work too.
         variables: The context variables of who published the last input, for its tasks.
     """
@@ -113,7 +124,6 @@ class Job(Run):
         "ending",
         "error",
         "lane",
-        "order",
         "others",
         "outputs",
         "state",
@@ -155,7 +165,6 @@ class Job(Run):
         self.call: Call | None = None
         self.is_committed = False
         self.outputs: list[Artifact] = _NOTHING
-        self.order = 0
         self.others: tuple[str, ...] = NO_OTHERS
         self.variables = copy_context()
 

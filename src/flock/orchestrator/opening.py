@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Literal
 
 from flock.errors import NotIdle, PublishError
-from flock.orchestrator import inside
+from flock.orchestrator import inside, limits
 from flock.orchestrator.control import CONTROLLED
 
 if TYPE_CHECKING:
@@ -181,6 +181,7 @@ class Opening:
         parts.signal.clear()
         parts.idle.clear(parts.clock.time())
         parts.ledger.clear()
+        parts.limits.clear()
         parts.patience.renew()
         parts.events.bind(loop)
         parts.threads.open()
@@ -194,6 +195,7 @@ class Opening:
         parts.gathering.count(work.arrivals)
         parts.scheduler.opened_at(parts.store.position)
         parts.control.restore(await parts.store.states(CONTROLLED))
+        parts.limits.resume(await parts.store.states(limits.KIND))
         what = "the hook on_initialize of an OrchestratorComponent"
         token = inside.enter(self._orchestrator, what)
         try:

@@ -38,6 +38,10 @@ class RecordedAgent(Agent):
         """Return whether a person has to be asked: not where the answer is remembered."""
         return self.asks is not None and _content(artifacts) not in self.answers
 
+    def reaches_out(self, artifacts: Sequence[Artifact]) -> bool:
+        """Whether a run over these inputs is made; limits are not for answers from memory."""
+        return _content(artifacts) not in self.answers
+
     async def live(
         self, ctx: Context, artifacts: list[Artifact], commit: Commit | None
     ) -> list[Artifact]:

@@ -20,6 +20,8 @@ from flock.errors import PublishError
 from flock.orchestrator.attempts import Attempts
 from flock.orchestrator.events import EventBus, RunQueued
 from flock.orchestrator.job import Call, Ending, Job, Lane
+from flock.orchestrator.limits import Strands
+from flock.orchestrator.ready import Ready
 
 if TYPE_CHECKING:
     from flock.core.agent import Agent
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from flock.core.subscription import Subscription
     from flock.orchestrator.holding import Holding
     from flock.orchestrator.idle import Idle
+    from flock.orchestrator.limits import Limits
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +58,7 @@ class Scheduler:
         idle: Idle,
         attempts: Attempts,
         holding: Holding,
+        limits: Limits,
         *,
         max_concurrency: int | None,
     ) -> None:
@@ -64,6 +68,7 @@ class Scheduler:
         self._events = events
         self._idle = idle
         self._attempts = attempts
+        self._limits = limits
         self._board = Slots(max_concurrency if max_concurrency is not None else UNLIMITED)
         self._lanes: dict[str, Lane] = {}
         self._offers: list[tuple[tuple[int, int], int, Lane]] = []
@@ -168,7 +173,7 @@ class Scheduler:
         delivery.run = job
         self._idle.begin(job.correlation_id)
         self._jobs[job] = None
-        self.enqueue(job)
+        self._queue(job)
 
     def new_key(self) -> int:
         """Return the id of a run that has none yet, as a number."""
@@ -321,7 +326,8 @@ class Scheduler:
     ) -> asyncio.Task[Any]:
         """Run an agent over these inputs at once, in a tracked task, and commit its outputs.
 
-        It does not wait for a slot; `drain` and `stop` see it like any other run.
+        It waits neither for a slot nor for its turn under limits, which count it all the same;
+        `drain` and `stop` see it like any other run.
         """
         lane = self._lane_of(agent)
         job = Job(next(self._run_keys), lane, None, (), artifacts, is_batch)
@@ -331,6 +337,8 @@ class Scheduler:
         self._idle.begin(job.correlation_id)
         self._jobs[job] = None
         job.state = "running"
+        if lane.nested is not None:
+            lane.nested.force(job)
         return self._start(job)
 
     def jobs(self, workflow: str) -> list[Job]:
@@ -355,17 +363,27 @@ class Scheduler:
         found = [
             job
             for job in self._jobs
-            if job.correlation_id == workflow
-            and job.state in {"queued", "backing off"}
-            and self._holding.holds_run(job)
+            if job.correlation_id == workflow and self._holding.holds_run(job)
         ]
-        for lane in {job.lane for job in found if job.state == "queued"}:
-            lane.ready.take_out({*found})
-        for job in sorted(found, key=_place):
+        lanes = dict.fromkeys(job.lane for job in found if job.state == "queued")
+        queued = [job for lane in lanes for job in self._taken_out(lane, workflow)]
+        later = sorted((job for job in found if job.state == "backing off"), key=_due)
+        for job in [*queued, *later]:
             if job.deadline is not None:
                 job.deadline.cancel()
                 job.deadline = None
             self._holding.keep(job)
+
+    def _taken_out(self, lane: Lane, workflow: str) -> list[Job]:
+        """Take out and return the runs of a workflow that wait in a lane, in their order."""
+        if isinstance(lane.ready, Ready):
+            return lane.ready.take_out(workflow)
+        queued = [*lane.ready.drained()]
+        lane.ready, lane.offered = self._strands(lane), None
+        for job in queued:
+            if job.correlation_id != workflow:
+                self._line_up(job)
+        return [job for job in queued if job.correlation_id == workflow]
 
     def let_go(self, job: Job) -> None:
         """Let a run that was held go on."""
@@ -389,6 +407,8 @@ class Scheduler:
             self._holding.give_back(job)
             self._attempts.leave(job)
         elif job.state in {"queued", "backing off", "waiting"}:
+            if job.state == "queued" and job.lane.nested is not None:
+                job.lane.queue_of(job).ended()
             self._attempts.leave(job)
         elif job.state == "running" and job.task and job.context and not is_ending:
             job.context.ended_by = error
@@ -411,20 +431,30 @@ class Scheduler:
     # --- from ready to running ---
 
     def enqueue(self, job: Job) -> None:
-        """Let a run wait for its slots, or take its caller's."""
+        """Let a run wait for its slots, or take its caller's; limits it waits for in any case."""
         if self._holds and self._holding.holds_run(job):
             self._holding.keep(job)
             return
         job.state = "queued"
-        if job.call is not None and job.call.is_nested:
-            job.state = "running"
-            self._start(job)
-            return
         lane = job.lane
-        job.order = next(self._order)
+        if job.call is not None and job.call.is_nested:
+            if lane.nested is None:
+                job.state = "running"
+                self._start(job)
+            else:
+                lane.nested.push(0, job)
+                self._start_nested(lane.nested)
+        else:
+            self._line_up(job)
+
+    def _line_up(self, job: Job) -> None:
+        lane = job.lane
+        ready = lane.ready
+        if not ready.first:
+            lane.turn = next(self._order)
         subscription = job.subscription
         priority = 0 if subscription is None else subscription.priority
-        lane.ready.push(priority, job)
+        ready.push(priority, job)
         if self._events.is_heard:
             self._events.tell(
                 RunQueued(as_datetime(self._clock.time()), job.correlation_id, job.agent, job.id)
@@ -451,12 +481,46 @@ class Scheduler:
         if lane is None:
             lane = self._lanes[agent.name] = Lane(agent)
             agent.slots.on_free = partial(self._offer, lane)
+            self._limit(lane)
         return lane
+
+    def limit(self) -> None:
+        """Let the limits hold that are declared by now, also for what is queued."""
+        for lane in self._lanes.values():
+            self._limit(lane)
+
+    def _limit(self, lane: Lane) -> None:
+        rules = self._limits.of(lane.agent.name)
+        if rules == (lane.nested.rules if lane.nested is not None else ()):
+            return
+        queued = [*lane.ready.drained(), *(lane.nested.drained() if lane.nested else ())]
+        lane.offered = None
+        if rules:
+            lane.ready = self._strands(lane)
+            lane.nested = Strands(self._limits, rules, self._clock, lambda: None)
+            lane.nested.on_open = partial(self._start_nested, lane.nested)
+            lane.waits = True  # each in a task of its own
+        else:
+            lane.ready, lane.nested = Ready(), None
+        for job in queued:
+            self.enqueue(job)
+
+    def _strands(self, lane: Lane) -> Strands:
+        rules = self._limits.of(lane.agent.name)
+        return Strands(self._limits, rules, self._clock, partial(self._offer, lane))
+
+    def _start_nested(self, queue: Strands) -> None:
+        """Start calls from inside other runs, whose slots they have, as far as limits let them."""
+        while queue.first and not self._is_stopped:
+            job = queue.pop()
+            if job is not None:
+                job.state = "running"
+                self._start(job)
 
     def _offer(self, lane: Lane) -> None:
         """Let the pump know of a lane that can start a run."""
         if lane.ready.first and lane.slots.used < lane.slots.limit:
-            key = lane.ready.key
+            key = -lane.ready.priority, lane.turn
             if lane.offered != key:
                 lane.offered = key
                 heapq.heappush(self._offers, (key, next(self._order), lane))
@@ -485,7 +549,11 @@ class Scheduler:
                 return  # that task goes on with the others
 
     def _next(self) -> Job | None:
-        """Take the most urgent run that can start out of its queue, and give it its slots."""
+        """Take the most urgent run that can start out of its queue, and give it its slots.
+
+        Of equally urgent ones it is that of the lane that has waited longest since it started
+        one: lanes take turns, however much is queued in one of them.
+        """
         offers = self._offers
         board = self._board
         while offers and not self._is_stopped and board.used < board.limit:
@@ -495,17 +563,30 @@ class Scheduler:
                 heapq.heappop(offers)
                 if lane.offered == key:
                     lane.offered = None
-            elif len(offers) > 1 and ready.key != key:  # what made it so urgent was taken
-                lane.offered = ready.key
-                heapq.heapreplace(offers, (ready.key, next(self._order), lane))
+            elif len(offers) > 1 and ready.priority != -key[0]:  # what made it so urgent was taken
+                self._offer_again(lane)
             else:
                 job = ready.pop()
-                if job.state == "queued":
+                if job is not None and job.state == "queued":
                     job.state = "running"
                     slots.used += 1
                     board.used += 1
+                    if len(offers) > 1:
+                        lane.turn = next(self._order)
+                        self._offer_again(lane)
                     return job
         return None
+
+    def _offer_again(self, lane: Lane) -> None:
+        """Put a lane that was offered first where it belongs now, if it has more to start."""
+        if not lane.ready.first:
+            return
+        lane.offered = key = -lane.ready.priority, lane.turn
+        entry = key, next(self._order), lane
+        if self._offers[0][2] is lane:
+            heapq.heapreplace(self._offers, entry)
+        else:  # what it left of a limit woke a more urgent one
+            heapq.heappush(self._offers, entry)
 
     def _start(self, job: Job) -> asyncio.Task[None]:
         """Carry out an attempt in a task of its own."""
@@ -575,7 +656,7 @@ class Scheduler:
             is_mine = lane is job.lane and lane.offered is not None
             if is_mine and lane.ready.first and slots.used <= slots.limit and not slots.waiters:
                 following = lane.ready.pop()
-                if following.state == "queued":
+                if following is not None and following.state == "queued":
                     following.state = "running"
                     return following
         self._held.append(job)
@@ -594,7 +675,7 @@ class Scheduler:
     @coroutine
     def _run_here(self, job: Job) -> Generator[Any, Any, bool]:
         """Carry out an attempt under its own context variables; return whether it waited."""
-        run = _variables_of(job).run
+        run = job.variables.copy().run
         work = self._attempts.run_agent_task(job)
         lane = job.lane
         try:
@@ -653,9 +734,9 @@ async def _a_step_later(work: Coroutine[Any, Any, None]) -> None:
     await work
 
 
-def _place(job: Job) -> tuple[bool, int]:
-    """Those that are queued come first, in the order they would have begun."""
-    return job.state != "queued", job.order
+def _due(job: Job) -> float:
+    """When the next attempt of a run may begin."""
+    return job.due
 
 
 def _variables_of(job: Job) -> Variables:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from flock.clock import Clock
     from flock.orchestrator.component_runner import ComponentRunner
     from flock.orchestrator.ledger import Ledger
+    from flock.orchestrator.limits import Limits
     from flock.orchestrator.replay import Replay
 
 
@@ -42,10 +43,11 @@ class Scratch(Flock):
         self.origin = origin
         self._parts.questions.expire = False  # nobody can answer on it, nor waits for years
 
-    def share(self, components: ComponentRunner, ledger: Ledger) -> None:
-        """Have the components of the other board, and budgets of the same size."""
+    def share(self, components: ComponentRunner, ledger: Ledger, limits: Limits) -> None:
+        """Have the components of the other board, and budgets and limits of the same size."""
         self._parts.components.share(components)
         self._parts.ledger.share(ledger)
+        self._parts.limits.share(limits)
 
     def declare(
         self, agents: Mapping[str, Agent], changes: Changes | None, before: Replay | None

@@ -21,6 +21,7 @@ from flock.orchestrator.holding import Holding
 from flock.orchestrator.idle import Idle, IdleSignal
 from flock.orchestrator.ledger import Ledger
 from flock.orchestrator.lifecycle_manager import LifecycleManager
+from flock.orchestrator.limits import Limits
 from flock.orchestrator.matcher import Matcher
 from flock.orchestrator.outcomes import Outcomes
 from flock.orchestrator.patience import Patience
@@ -58,6 +59,7 @@ class Parts:
         signal: Who waits for the board to become idle.
         embeddings: What texts are about.
         ledger: What runs spend, and budgets.
+        limits: How often runs may begin.
         publisher: Objects to artifacts, artifacts to commits.
         router: Deliveries to gates and runs.
         gathering: What waits before the gates.
@@ -102,6 +104,7 @@ class Parts:
         self.embeddings = Embeddings(embedder, self.lifecycle.spawn, clock.working)
         self.patience = Patience(store, clock, self.events)
         self.ledger = Ledger(store, self.patience, clock, self.idle)
+        self.limits = Limits(clock, self.lifecycle, self.patience)
         self.publisher = Publisher(
             store,
             self.patience,
@@ -131,6 +134,7 @@ class Parts:
             self.outcomes,
             self.publisher,
             self.ledger,
+            self.limits,
             self._load_history,
             orchestrator,
             store,
@@ -138,7 +142,13 @@ class Parts:
             max_depth=max_depth,
         )
         self.scheduler = Scheduler(
-            clock, self.events, self.idle, attempts, self.holding, max_concurrency=max_concurrency
+            clock,
+            self.events,
+            self.idle,
+            attempts,
+            self.holding,
+            self.limits,
+            max_concurrency=max_concurrency,
         )
         self.questions = Questions(
             clock,

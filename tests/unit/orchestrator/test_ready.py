@@ -10,16 +10,21 @@ def queue(ready: Ready, *priorities: int) -> list[Job]:
     jobs: list[Job] = []
     for order, priority in enumerate(priorities, 1):
         job = Job(order, lane, None, (), [artifact(A())])
-        job.order = order
         ready.push(priority, job)
         jobs.append(job)
     return jobs
 
 
+def popped(ready: Ready) -> Job:
+    job = ready.pop()
+    assert job is not None
+    return job
+
+
 def drained(ready: Ready) -> list[int]:
     orders: list[int] = []
     while ready:
-        orders.append(ready.pop().order)
+        orders.append(popped(ready).key)
     return orders
 
 
@@ -41,5 +46,16 @@ def test_it_can_be_used_again_when_it_was_empty() -> None:
     assert drained(ready) == [1]
     assert not ready
     queue(ready, -1, -2)
-    assert ready.key == (1, 1)
+    assert ready.priority == -1
     assert drained(ready) == [1, 2]
+
+
+def test_workflows_take_turns() -> None:
+    ready = Ready()
+    jobs = queue(ready, *[0] * 8)
+    drained(ready)
+    for job, workflow in zip(jobs, "aaaabbca", strict=True):
+        job.correlation_id = workflow
+        ready.push(0, job)
+    assert sorted(job.key for job in ready) == list(range(1, 9))
+    assert drained(ready) == [1, 5, 7, 2, 6, 3, 4, 8]

@@ -12,6 +12,9 @@ from flock.orchestrator.events import EventBus
 from flock.orchestrator.holding import Holding
 from flock.orchestrator.idle import Idle
 from flock.orchestrator.job import Job
+from flock.orchestrator.lifecycle_manager import LifecycleManager
+from flock.orchestrator.limits import Limits
+from flock.orchestrator.patience import Patience
 from flock.orchestrator.scheduler import Scheduler
 from flock.store.memory import InMemoryBlackboardStore
 from flock.testing import ManualClock
@@ -67,12 +70,19 @@ class Stage:
         self.clock = ManualClock()
         self.attempts = StubAttempts()
         self.idle = Idle(lambda: None, lambda _: None)
+        store = InMemoryBlackboardStore()
+        events = EventBus(store, self.clock.time)
         self.scheduler = Scheduler(
             self.clock,
-            EventBus(InMemoryBlackboardStore(), self.clock.time),
+            events,
             self.idle,
             cast("Attempts", self.attempts),
             Holding(self.idle),
+            Limits(
+                self.clock,
+                LifecycleManager(self.clock),
+                Patience(store, self.clock, events),
+            ),
             max_concurrency=limit,
         )
         self.scheduler.start()
@@ -118,6 +128,24 @@ async def test_no_more_runs_of_an_agent_go_on_than_its_limit_says() -> None:
     await stage.finish("b1", "a2", "a3")
     assert set(stage.attempts.going) == {"b2"}
     assert amy.slots.used == 0
+
+
+async def test_agents_take_turns_on_a_board_with_a_limit() -> None:
+    stage = Stage(limit=1)
+    amy, bob, eve = (stage.agent(name) for name in ("amy", "bob", "eve"))
+    for number in range(50):
+        stage.submit(amy, f"a{number}")
+    await turns()
+    await stage.finish("a0")
+    for name in ("b0", "b1", "b2"):
+        stage.submit(bob, name)
+    stage.submit(eve, "e0")
+    stage.submit(amy, "urgent", priority=1)
+    while len(stage.attempts.started) < 10:
+        await stage.finish(*list(stage.attempts.going))
+    expected = ["a0", "a1", "urgent", "b0", "e0", "a2", "b1", "a3", "b2", "a4"]
+    assert stage.attempts.started == expected
+    await stage.scheduler.stop()
 
 
 async def test_no_more_runs_go_on_than_the_boards_limit_says() -> None:

@@ -274,5 +274,5 @@ def _frozen(value: object) -> Hashable:
         return "list", tuple(_frozen(item) for item in cast("list[object]", value))
     if value is None or isinstance(value, str | int | float | bool):
         return value
-    msg = f"a join key must be a JSON value or hashable, and {value!r} is neither"
+    msg = f"a key must be a JSON value or hashable, and {value!r} is neither"
     raise TypeError(msg)
