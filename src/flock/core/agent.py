@@ -27,6 +27,7 @@ from flock.core.visibility import PUBLIC, AgentIdentity
 from flock.errors import OutputContractError
 
 if TYPE_CHECKING:
+    from flock.core.schedule import ScheduleSpec
     from flock.core.subscription import Subscription
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ _DECLARED: Final = (
     "skips_own_output",
     "retry",
     "timeout",
+    "schedules",
     "budgets",
     "context_provider",
     "tools",
@@ -80,6 +82,7 @@ class Agent:
         skips_own_output: Whether it never consumes what it published.
         retry: How often a run is tried.
         timeout: Seconds after which a run is cancelled; None for never.
+        schedules: When it runs by the clock.
         budgets: What it may spend.
         context_provider: Chooses its history; the board's if None.
         tools: What its model may call.
@@ -106,6 +109,7 @@ class Agent:
         self.skips_own_output = True
         self.retry = RetryPolicy()
         self.timeout: float | None = None
+        self.schedules: list[ScheduleSpec] = []
         self.budgets: list[Budget] = []
         self.context_provider: ContextProvider | None = None
         self.tools: tuple[Tool, ...] = ()

@@ -71,6 +71,23 @@ class BatchFlushed(_Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleFired(_Event):
+    """A tick of a schedule starts a run, in a workflow of its own.
+
+    Attributes:
+        fire_time: When the tick was due, in UTC.
+        iteration: Which run of the schedule it is, from 1.
+        missed: How many ticks before it got no run of their own.
+    """
+
+    agent: str
+    run_id: str
+    fire_time: datetime
+    iteration: int
+    missed: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunQueued(_Event):
     """A run is ready and waits for a slot."""
 
@@ -176,6 +193,7 @@ Event: TypeAlias = (
     | GroupSkipped
     | JoinExpired
     | BatchFlushed
+    | ScheduleFired
     | RunQueued
     | RunStarted
     | RunEmitted

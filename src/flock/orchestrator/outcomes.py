@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from flock.orchestrator.lifecycle_manager import LifecycleManager
     from flock.orchestrator.patience import Patience
     from flock.orchestrator.publisher import Publisher
+    from flock.store.protocol import State
 
 logger = logging.getLogger(__name__)
 
@@ -70,10 +71,15 @@ class Outcomes:
         """Close a run's deliveries, since a component wants no run."""
         await self._skip(run.deliveries, reason)
 
-    async def bury(self, run: Run, error: Exception) -> None:
+    async def bury(self, run: Run, error: Exception, states: Sequence[State] = ()) -> None:
         """Put a run that failed for good on the list of dead letters, with its inputs.
 
         Agents learn of it by a `WorkflowError`, unless the run handled one itself.
+
+        Args:
+            run: The run.
+            error: Why it failed.
+            states: What the store is to know from then on.
         """
         now = self._clock.time()
         origin = error.__cause__ if isinstance(error, ComponentFailed) else error
@@ -97,7 +103,9 @@ class Outcomes:
         )
         handled = registry.entry(WorkflowError).name
         is_handler = any(artifact.entry.name == handled for artifact in run.artifacts)
-        await self._tell_of(run, failure, run.deliveries, letter, is_told=not is_handler)
+        await self._tell_of(
+            run, failure, run.deliveries, letter, is_told=not is_handler, states=states
+        )
         self._idle.dead_letters += 1
         if self._events.is_heard:
             self._events.tell(
@@ -194,6 +202,7 @@ class Outcomes:
         begun: Run | None = None,
         *,
         is_told: bool = True,
+        states: Sequence[State] = (),
     ) -> None:
         """Commit what is to be closed together with a record that agents can consume.
 
@@ -208,6 +217,7 @@ class Outcomes:
             record_key: The record's id as a number; a new one if None.
             begun: A run that is to be on record with it.
             is_told: Whether the record goes on the board.
+            states: What the store is to know from then on.
         """
         told = [
             self._publisher.system_artifact(
@@ -220,7 +230,9 @@ class Outcomes:
                 key=record_key,
             )
         ]
-        commit = partial(self._publisher.commit, closed=closed, begun=begun, on_wait=_wait)
+        commit = partial(
+            self._publisher.commit, closed=closed, begun=begun, on_wait=_wait, states=states
+        )
         try:
             starting = await self._publisher.accept(told)
             letter = _worded(letter, told[0])

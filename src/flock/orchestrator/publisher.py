@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from flock.orchestrator.embeddings import Embeddings
     from flock.orchestrator.matcher import Candidate, Matcher
     from flock.orchestrator.patience import Patience
-    from flock.store.protocol import DeadLetter
+    from flock.store.protocol import DeadLetter, State
 
 
 class Publisher:
@@ -190,6 +190,7 @@ class Publisher:
         begun: Run | None = None,
         idempotency_key: str | None = None,
         on_wait: Callable[[], None] | None = None,
+        states: Sequence[State] = (),
     ) -> None:
         """Put artifacts on the board, all or none, with what a run used up, and route them.
 
@@ -209,6 +210,7 @@ class Publisher:
             idempotency_key: The key under which the one artifact is published.
             on_wait: Called when the store cannot do it for now, and is waited for; without it
                 that fails at once.
+            states: What the store is to know from then on.
 
         Raises:
             PublishError: A component refused an artifact, or the embedder failed; nothing was
@@ -231,6 +233,8 @@ class Publisher:
         if self._keeps_progress or maker or buried or idempotency_key:  # which few commits have
             commit.buried, commit.idempotency_key = buried, idempotency_key
             self._note_progress(commit, maker, begun)
+        if states:
+            commit.states = states
         try:
             if on_wait is None:
                 await self._store.commit(commit)
@@ -243,7 +247,7 @@ class Publisher:
     def _note_progress(self, commit: Commit, maker: Run | None, begun: Run | None) -> None:
         """Have runs that go on last, and what comes to its gate at once when it is committed."""
         commit.maker = maker
-        commit.progress = [run for run in (maker, begun) if run is not None and run.deliveries]
+        commit.progress = [run for run in (maker, begun) if run is not None and run.lasts]
         if self._keeps_progress and not self._components.decides_deliveries:
             for delivery in commit.opened:
                 if delivery.subscription.is_gated and not delivery.opens_at:

@@ -19,12 +19,12 @@ from flock.core.slots import Slots
 from flock.errors import PublishError
 from flock.orchestrator.attempts import Attempts
 from flock.orchestrator.events import EventBus, RunQueued
-from flock.orchestrator.job import Call, Ending, Job, Lane
+from flock.orchestrator.job import Call, Ending, Job, Lane, TickJob
 
 if TYPE_CHECKING:
     from flock.core.agent import Agent
     from flock.core.artifacts import Artifact
-    from flock.core.delivery import Delivery, Run
+    from flock.core.delivery import Delivery, Run, TickRun
     from flock.core.subscription import Subscription
     from flock.orchestrator.idle import Idle
 
@@ -191,6 +191,18 @@ class Scheduler:
             job.take_over(run)
         for delivery in deliveries:
             delivery.run = job
+        self._idle.begin(job.correlation_id)
+        self._jobs[job] = None
+        if job.due and job.due > self._clock.time():
+            self._attempts.back_off(job)
+        else:
+            self.enqueue(job)
+        return job
+
+    def submit_tick(self, agent: Agent, run: TickRun) -> TickJob:
+        """Queue a run that a tick of a schedule started; it keeps its id and progress."""
+        assert run.tick is not None
+        job = TickJob(run, self._lane_of(agent), run.tick)
         self._idle.begin(job.correlation_id)
         self._jobs[job] = None
         if job.due and job.due > self._clock.time():

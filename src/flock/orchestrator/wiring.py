@@ -25,6 +25,7 @@ from flock.orchestrator.patience import Patience
 from flock.orchestrator.publisher import Publisher
 from flock.orchestrator.router import Router
 from flock.orchestrator.scheduler import Scheduler
+from flock.orchestrator.schedules import Schedules
 from flock.tools.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Parts:
         gathering: What waits before the gates.
         outcomes: What becomes of groups and failed runs.
         scheduler: Runs to tasks.
+        schedules: Ticks to runs.
     """
 
     def __init__(
@@ -132,6 +134,17 @@ class Parts:
         )
         self.scheduler = Scheduler(
             clock, self.events, self.idle, attempts, max_concurrency=max_concurrency
+        )
+        self.schedules = attempts.ticks = Schedules(
+            clock,
+            self.events,
+            self.idle,
+            self.signal,
+            self.lifecycle,
+            self.scheduler,
+            store,
+            self.patience,
+            self.threads,
         )
         self.gathering = Gathering(
             clock, self.events, self.idle, self.lifecycle, self.scheduler, self.outcomes, store

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from flock.clock import as_datetime
 from flock.core.artifacts import Artifact, set_seq
-from flock.core.delivery import Delivery
+from flock.core.delivery import Delivery, TickRun
 from flock.core.filters import FilterConfig, require_aware
 from flock.core.types import registry
 from flock.errors import StoreError, StoreLocked
@@ -84,6 +84,7 @@ class InMemoryBlackboardStore:
         self._last_of_workflow: dict[str, int] = {}
         self._before_in_workflow = array("q")
         self._open: dict[Delivery, None] = {}
+        self._ticks: dict[int, Run] = {}
         self._ran: Chunks[_Ran | None] = Chunks()
         self._emitted: dict[int, array[int]] = {}
         self._ran_over: dict[int, array[int]] = {}
@@ -172,6 +173,8 @@ class InMemoryBlackboardStore:
             self._keep_books(commit)
         if commit.states or commit.logged:
             self._keep_states(commit)
+        if commit.progress or self._ticks:
+            self._keep_ticks(commit)
         commit.is_done = True
         if commit.then is not None:
             commit.mark = self.mark
@@ -214,6 +217,15 @@ class InMemoryBlackboardStore:
         for entry in commit.logged:
             self._logged += 1
             self._log.append(entry._replace(number=self._logged, mark=self.mark))
+
+    def _keep_ticks(self, commit: Commit) -> None:
+        """Note which runs of ticks are open."""
+        for run in commit.progress:
+            if run.tick is not None:
+                self._ticks[run.key] = run
+        ended = [*commit.ended, commit.run, None if commit.buried is None else commit.buried.run]
+        for run in filter(None, ended):
+            self._ticks.pop(run.key, None)
 
     def note(self, what: Run | Delivery) -> None:
         """Keep how many artifacts came to a join; runs and deliveries are their own records."""
@@ -261,7 +273,12 @@ class InMemoryBlackboardStore:
             if subscription is not None:
                 delivery.subscription = subscription
                 found.append(delivery)
-        return OpenWork(found, dict(self._arrivals))
+        ticks: builtins.list[TickRun] = []
+        for run in self._ticks.values():
+            assert run.tick is not None
+            ticks.append(TickRun(run.key, run.agent, run.tick))
+            ticks[-1].take_over(run)
+        return OpenWork(found, dict(self._arrivals), ticks)
 
     async def get(self, artifact_id: UUID | str) -> Artifact | None:
         """Return an artifact, or None if there is none of that id."""
