@@ -457,3 +457,16 @@ def _without_time(data: bytes | None) -> object:
 def _entry(run: Run, tick: Tick, now: float) -> LogEntry:
     data = {"agent": run.agent, "run_id": run.id, **tick._asdict()}
     return LogEntry(FIRED, now, run.correlation_id, json.dumps(data).encode())
+
+
+async def ticks_of(store: BlackboardStore, workflow: str) -> dict[str, Tick]:
+    """Return the ticks that started runs of a workflow, by the ids of the runs."""
+    found: dict[str, Tick] = {}
+    after = 0
+    while page := await store.log(workflow, after=after):
+        after = page[-1].number
+        for entry in page:
+            if entry.kind == FIRED:
+                data = json.loads(entry.data)
+                found[data["run_id"]] = Tick(*(data[name] for name in Tick._fields))
+    return found

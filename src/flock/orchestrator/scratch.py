@@ -39,6 +39,7 @@ class Scratch(Flock):
 
     def __init__(self, origin: Flock, settings: Settings, clock: Clock) -> None:
         super().__init__(**settings, clock=clock)
+        self._parts.schedules.is_off = True
         self.origin = origin
 
     def share(self, components: ComponentRunner, ledger: Ledger) -> None:

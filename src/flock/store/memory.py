@@ -171,18 +171,19 @@ class InMemoryBlackboardStore:
             emitted.extend(artifact.seq for artifact in commit.artifacts)
         if commit.buried or commit.redriven or commit.charges or commit.idempotency_key:
             self._keep_books(commit)
-        if commit.states or commit.logged:
+        if commit.states or commit.logged or commit.progress or self._ticks:
             self._keep_states(commit)
-        if commit.progress or self._ticks:
-            self._keep_ticks(commit)
         commit.is_done = True
         if commit.then is not None:
             commit.mark = self.mark
             commit.then()
         if self._is_watched:
-            for watcher in list(self._watchers):
-                watcher.tell()
-            self._is_watched = bool(self._watchers)
+            self._tell_watchers()
+
+    def _tell_watchers(self) -> None:
+        for watcher in list(self._watchers):
+            watcher.tell()
+        self._is_watched = bool(self._watchers)
 
     def _check(self, commit: Commit, run: Run | None) -> None:
         """Refuse what contradicts what is open, dead or published under a key."""
@@ -208,6 +209,7 @@ class InMemoryBlackboardStore:
             self._seq_by_idempotency_key[commit.idempotency_key] = commit.artifacts[0].seq
 
     def _keep_states(self, commit: Commit) -> None:
+        """Keep what few commits have; also which runs of ticks are open."""
         for state in commit.states:
             of_kind = self._states.setdefault(state.kind, {})
             if state.data is None:
@@ -217,9 +219,6 @@ class InMemoryBlackboardStore:
         for entry in commit.logged:
             self._logged += 1
             self._log.append(entry._replace(number=self._logged, mark=self.mark))
-
-    def _keep_ticks(self, commit: Commit) -> None:
-        """Note which runs of ticks are open."""
         for run in commit.progress:
             if run.tick is not None:
                 self._ticks[run.key] = run
