@@ -111,6 +111,7 @@ if TYPE_CHECKING:
         RunRetrying,
         RunStarted,
         RunSucceeded,
+        ScheduleFired,
         WorkflowIdle,
     )
     from flock.orchestrator.flock import Flock
@@ -240,6 +241,7 @@ __all__ = [
     "RunTimeout",
     "SQLiteBlackboardStore",
     "ScheduleDecision",
+    "ScheduleFired",
     "SchemaTooNew",
     "SecretDetector",
     "SemanticMatch",
@@ -452,6 +454,7 @@ _MODULES = {
         "RunRetrying",
         "RunStarted",
         "RunSucceeded",
+        "ScheduleFired",
         "WorkflowIdle",
     ),
     "flock.orchestrator.flock": ("Flock",),
