@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from flock import (
     Agent,
     AgentComponent,
     Artifact,
+    Backoff,
     BlackboardStore,
     Context,
     DeclarationError,
@@ -60,12 +60,10 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlackboardStore]:
-    yield (
-        InMemoryBlackboardStore()
-        if request.param == "memory"
-        else SQLiteBlackboardStore(tmp_path / "board.db")
-    )
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlackboardStore:
+    if request.param == "memory":
+        return InMemoryBlackboardStore()
+    return SQLiteBlackboardStore(tmp_path / "board.db")
 
 
 async def told(flock: Flock) -> list[tuple[int, int, float]]:
@@ -133,7 +131,7 @@ async def test_a_time_is_once_a_day_where_it_is_meant_also_when_the_clocks_chang
         await clock.advance(timedelta(days=3))
         found = [each.at.isoformat() for each in await flock.store.get_by_type(Told)]
         assert found == [
-            "2026-03-28T08:00:00Z".replace("Z", "+00:00"),
+            "2026-03-28T08:00:00+00:00",
             "2026-03-29T07:00:00+00:00",
             "2026-03-30T07:00:00+00:00",
         ]
@@ -193,7 +191,7 @@ async def test_a_tick_starts_a_workflow_of_its_own(clock: ManualClock) -> None:
         assert [a.depth for a in following] == [2, 2]
         assert (await flock.status(first.correlation_id)).state == "idle"
         runs = await flock.store.runs(first.correlation_id)
-        assert [(run.agent, run.inputs) for run in runs][0] == ("beat", ())
+        assert [(run.agent, run.inputs) for run in runs[:1]] == [("beat", ())]
 
 
 async def test_functions_may_take_nothing_or_the_context_or_empty_inputs(
@@ -374,10 +372,8 @@ async def test_what_is_due_while_a_run_backs_off_becomes_one_tick(clock: ManualC
             raise RuntimeError
         return await tell(ctx)
 
-    from flock import Backoff
-
     agent = flock.agent("shaky").schedule(every=60).calls(fails_twice)
-    agent.retry(3, backoff=Backoff(base=100, factor=1, jitter=False))
+    agent.retry(3, backoff=Backoff(100, 1, 100, jitter=False))
     async with flock:
         await clock.advance(timedelta(minutes=5))
         assert attempts[:3] == [(1, 1), (1, 2), (1, 3)]
@@ -751,16 +747,14 @@ async def test_run_forever_inside_an_agent_is_refused(clock: ManualClock) -> Non
 async def test_an_agent_that_is_added_to_an_open_board_starts_too(
     clock: ManualClock, store: BlackboardStore
 ) -> None:
-    for first, missed in ((60.0, 0), (1060.0, 15)):
+    for _ in range(2):
         flock = Flock(store=store, clock=clock)
         async with flock:
             await flock.publish(Order(n=1))
             flock.agent("late").schedule(every=60).calls(tell)
             await clock.advance(65)
-            assert (await told(flock))[-1][1:] in {(missed, first), (0, 120.0), (0, 1080.0)}
         await clock.advance(930)
-    assert [n for n, *_ in await told(flock)] == [1, 2, 3]
-    assert sum(1 + missed for _, missed, _ in await told(flock)) == 18
+    assert await told(flock) == [(1, 0, 60.0), (2, 14, 960.0), (3, 0, 1020.0)]
 
 
 async def test_an_agent_that_is_not_complete_when_it_is_added_is_named(
@@ -794,13 +788,13 @@ async def test_a_clock_that_jumps_ahead_makes_no_burst(clock: ManualClock) -> No
 
 
 async def test_a_clock_that_is_set_back_loses_no_ticks(clock: ManualClock) -> None:
-    flock = beating(InMemoryBlackboardStore(), clock, every=60)
+    flock = beating(InMemoryBlackboardStore(), clock, every=3600)
     async with flock:
-        await clock.advance(timedelta(days=100))
+        await clock.advance(timedelta(days=10))
         count = len(await told(flock))
-        clock._now -= timedelta(days=99).total_seconds()
+        clock._now -= timedelta(days=9).total_seconds()
         flock._parts.lifecycle.timers.wake()  # as it does after a minute at the latest
-        await clock.advance(timedelta(minutes=10))
+        await clock.advance(timedelta(hours=10))
         assert len(await told(flock)) == count + 10
 
 
@@ -820,7 +814,7 @@ async def test_a_tick_is_replayed_and_run_again_in_a_fork_which_does_not_tick(
         await clock.advance(125)
         [_, second] = await flock.store.list_by_type(Told)
         replay = await flock.replay(second.correlation_id)
-        assert [(run.agent, run.inputs) for run in replay.runs][0] == ("beat", ())
+        assert [(run.agent, run.inputs) for run in replay.runs[:1]] == [("beat", ())]
 
         async def other(ctx: Context) -> Told:
             return Told(n=ctx.iteration + 40, missed=ctx.missed, at=ctx.fire_time or START)
