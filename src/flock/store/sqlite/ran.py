@@ -35,9 +35,9 @@ def read_runs(
     first = min(row[7] - row[4] for row in rows)
     outputs = _outputs(connection, workflow, first, last)
     # a stream puts its outputs on the board one by one, long before it ends
-    short: set[str] = (
-        {row[10] for row in rows if len(outputs.get(row[1], ())) < row[4]} if first else set()
-    )
+    short: set[str] = set()
+    if first:
+        short = {row[10] for row in rows if len(outputs.get(row[1], ())) < row[4]}
     for each in short:
         outputs |= _outputs(connection, each, 0, last)
     return [
