@@ -1,5 +1,8 @@
 """Agents that run by the clock, through public names alone."""
 
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false
+
 import asyncio
 import logging
 from collections.abc import Callable
