@@ -65,7 +65,7 @@ class Ticks(Foundation):
         run.attempt = 1
         match end:
             case "success":
-                made = artifact(A(n=1), correlation_id=run.correlation_id)
+                made = artifact(A(n=1), workflow=run.correlation_id)
                 await store.commit(Commit([made], run=run, at=T0, states=advanced))
             case "failure":
                 await store.commit(Commit(buried=letter_of(run), states=advanced))
