@@ -6,7 +6,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import partial
 from typing import Any
 
@@ -423,6 +423,19 @@ BAD_TIMES: list[tuple[str, str, str, Declare]] = [
     ("after", "schedule", "at least 0", lambda b: b.schedule(every=5, after=-1)),
     ("repeats", "schedule", "from 1", lambda b: b.schedule(every=5, max_repeats=0)),
     ("zone", "schedule", "the name of a time zone", lambda b: b.schedule(every=5, tz=3)),
+    ("zone of every", "schedule", "leave tz out", lambda b: b.schedule(every=5, tz="UTC")),
+    ("own zone", "schedule", "leave tz out", lambda b: b.schedule(at=time(9, tzinfo=UTC), tz=UTC)),
+    ("no zone", "schedule", "pip install tzdata", lambda b: b.schedule(at=time(9), tz="Mars/X")),
+    ("too often", "schedule", "at least 0.001", lambda b: b.schedule(every=0.0001)),
+    ("cron", "schedule", "bad minute", lambda b: b.schedule(cron="61 * * * *")),
+    ("never", "schedule", "bad day-of-month", lambda b: b.schedule(cron="0 0 30 2 *")),
+    ("once", "schedule", "leave after out", lambda b: b.schedule(at=datetime.now(UTC), after=5)),
+    (
+        "once, twice",
+        "schedule",
+        "leave max_repeats out",
+        lambda b: b.schedule(at=datetime.now(UTC), max_repeats=2),
+    ),
     ("no runs", "rate_limit", "n must be a whole number from 1", lambda b: b.rate_limit(0, per=1)),
     ("no span", "rate_limit", "per must be more than 0", lambda b: b.rate_limit(1, per=0)),
     ("text", "rate_limit", "per takes a timedelta", lambda b: b.rate_limit(1, per="minute")),
@@ -470,9 +483,6 @@ async def test_a_bad_declaration_names_agent_word_and_remedy_and_leaves_the_agen
 
 LATER: list[tuple[str, Declare]] = [
     ("consumes: activation=", lambda b: b.consumes(Letter, activation=bool)),
-    ("schedule: this word", lambda b: b.schedule(every=5, after=0, max_repeats=2, tz="UTC")),
-    ("schedule: this word", lambda b: b.schedule(cron="* * * * *", tz=UTC)),
-    ("schedule: this word", lambda b: b.schedule(at=datetime.now(UTC))),
 ]
 
 

@@ -29,6 +29,7 @@ from flock.core.visibility import PUBLIC, AgentIdentity
 from flock.errors import OutputContractError
 
 if TYPE_CHECKING:
+    from flock.core.schedule import ScheduleSpec
     from flock.core.subscription import Subscription
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ _DECLARED: Final = (
     "skips_own_output",
     "retry",
     "timeout",
+    "schedules",
     "budgets",
     "rate_limits",
     "context_provider",
@@ -85,6 +87,7 @@ class Agent:
         skips_own_output: Whether it never consumes what it published.
         retry: How often a run is tried.
         timeout: Seconds after which a run is cancelled; None for never.
+        schedules: When it runs by the clock.
         budgets: What it may spend.
         context_provider: Chooses its history; the board's if None.
         tools: What its model may call.
@@ -112,6 +115,7 @@ class Agent:
         self.skips_own_output = True
         self.retry = RetryPolicy()
         self.timeout: float | None = None
+        self.schedules: list[ScheduleSpec] = []
         self.budgets: list[Budget] = []
         self.rate_limits: list[RateLimit] = []
         self.context_provider: ContextProvider | None = None

@@ -9,7 +9,6 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Literal,
-    NoReturn,
     Self,
     TypedDict,
     TypeVar,
@@ -23,6 +22,7 @@ from pydantic import BaseModel
 from flock.core.agent import Agent
 from flock.core.lifecycle import can_answer
 from flock.core.retry import Backoff, RetryOn, retry_policy
+from flock.core.schedule import schedule_spec
 from flock.core.semantic import SemanticMatch
 from flock.core.settle import settle
 from flock.core.signature import read_signature
@@ -506,12 +506,11 @@ class AgentBuilder:
             per: The span: a `timedelta` or seconds of the board's clock.
             key: A function of a run's first input, an `Artifact`: the limit holds for each value
                 by itself. Any JSON value or hashable. Where it raises, the run fails with a
-                `RateKeyError`.
+                `RateKeyError`. Runs that ticks of schedules start have no input, and a value of
+                their own.
         """
         self.agent.rate_limits.append(rate_limit(self._word("rate_limit"), n, per, key))
         return self._done()
-
-    # --- words whose machinery comes later ---
 
     def schedule(
         self,
@@ -521,27 +520,27 @@ class AgentBuilder:
         cron: str | None = None,
         after: Span | None = None,
         max_repeats: int | None = None,
-        tz: object = None,
-    ) -> NoReturn:
-        """Run the agent by the clock. Comes with a later version."""
-        word = self._word("schedule")
-        given = [n for n, v in (("every", every), ("at", at), ("cron", cron)) if v is not None]
-        if len(given) != 1:
-            said = " and ".join(given) or "none"
-            word.refuse(f"give exactly one of every, at and cron, not {said}")
-        if every is not None:
-            word.trying(seconds, every, "every")
-        if after is not None:
-            word.trying(seconds, after, "after", zero=True)
-        if at is not None and not isinstance(at, time | datetime):
-            word.refuse(f"at takes a time or a datetime, not {at!r}")
-        if cron is not None and (not isinstance(cron, str) or len(cron.split()) != 5):
-            word.refuse(f"cron takes a text of five fields, not {cron!r}")
-        if max_repeats is not None:
-            word.count("max_repeats", max_repeats)
-        if tz is not None and not isinstance(tz, str | tzinfo):
-            word.refuse(f"tz takes a tzinfo or the name of a time zone, not {tz!r}")
-        word.later()
+        tz: str | tzinfo | None = None,
+    ) -> Self:
+        """Run the agent by the clock, without inputs; several schedules all hold.
+
+        Each tick starts a workflow of its own. While its run has not ended, further ticks
+        wait, and become one: `Context.missed` counts those that got no run of their own.
+
+        Args:
+            every: The time between two ticks, a `timedelta` or seconds. The beat is kept from
+                the first one on, however long runs take.
+            at: A `time`: daily, in its own zone, or `tz`. A `datetime`: once, or as soon as the
+                board is open if it was not then. Naive ones are in `tz`.
+            cron: Five fields, as in `"0 9 * * 1-5"`, in `tz`.
+            after: How long to wait before the first tick; `every` waits one interval unless
+                said.
+            max_repeats: How many runs it starts in all, restarts included.
+            tz: The time zone, by its name or as a `tzinfo`; UTC unless said.
+        """
+        spec = self._word("schedule").trying(schedule_spec, every, at, cron, after, max_repeats, tz)
+        self.agent.schedules.append(spec)
+        return self._done()
 
     # --- what the words share ---
 

@@ -6,12 +6,13 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
 
 from pydantic import BaseModel
 
-from flock.clock import Clock, SystemClock
+from flock.clock import Clock, SystemClock, as_datetime
 from flock.core.artifacts import Artifact
+from flock.core.schedule import Tick
 from flock.core.slots import Slots
 from flock.core.steps import read_step, write_step
 from flock.core.types import registry
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
+
+TriggerType = Literal["artifact", "schedule", "call"]
 
 
 @dataclass(slots=True)
@@ -207,8 +210,6 @@ class Context:
         agent_identity: Who runs.
         artifacts: History as of the run's start, oldest first; empty unless an engine has
             `enable_context = True`.
-        trigger_type: What started the run: `"artifact"`, `"direct"` or `"schedule"`.
-        fire_time: When its schedule fired; None without a schedule.
         clock: The board's clock.
         tool_calls: How many tools this attempt has called.
         model_calls: How often this attempt has asked a model so far.
@@ -223,7 +224,6 @@ class Context:
         "depth",
         "emitted",
         "ended_by",
-        "fire_time",
         "host",
         "is_batch",
         "load_history",
@@ -231,8 +231,9 @@ class Context:
         "parent_keys",
         "run",
         "state",
+        "tick",
+        "told_trigger",
         "tool_calls",
-        "trigger_type",
         "turns",
         "unbooked",
     )
@@ -245,8 +246,10 @@ class Context:
         agent_identity: AgentIdentity | None = None,
         is_batch: bool = False,
         state: dict[str, Any] | None = None,
-        trigger_type: str = "direct",
+        trigger_type: TriggerType = "call",
         fire_time: datetime | None = None,
+        iteration: int = 0,
+        missed: int = 0,
     ) -> None:
         self.run: Run | None = None
         self.host: Host | None = None
@@ -256,8 +259,10 @@ class Context:
         self.is_batch = is_batch
         self.state: dict[str, Any] = {} if state is None else state
         self.artifacts: tuple[Artifact, ...] = ()
-        self.trigger_type = trigger_type
-        self.fire_time = fire_time
+        self.told_trigger: TriggerType | None = trigger_type
+        self.tick: Tick | None = (
+            None if fire_time is None else Tick(fire_time.timestamp(), iteration, missed)
+        )
         self.depth = 1
         self.parent_keys: tuple[int, ...] | None = None
         self.clock: Clock = SystemClock()
@@ -273,6 +278,30 @@ class Context:
     def run_id(self) -> str:
         """Id of the run in hexadecimal, the same for every attempt."""
         return _NO_RUN if self.run is None else self.run.id
+
+    @property
+    def trigger_type(self) -> TriggerType:
+        """What started the run: an artifact on the board, a schedule, or a direct call."""
+        if self.told_trigger is not None or self.run is None:
+            return self.told_trigger or "call"
+        if self.run.tick is not None:
+            return "schedule"
+        return "call" if self.run.subscription is None else "artifact"
+
+    @property
+    def fire_time(self) -> datetime | None:
+        """When the tick was due that started the run, in UTC; None without a schedule."""
+        return None if self.tick is None else as_datetime(self.tick.fire_time)
+
+    @property
+    def iteration(self) -> int:
+        """Which run of its schedule it is, from 1; 0 without a schedule."""
+        return 0 if self.tick is None else self.tick.iteration
+
+    @property
+    def missed(self) -> int:
+        """How many ticks before this one got no run of their own: they became one with it."""
+        return 0 if self.tick is None else self.tick.missed
 
     @property
     def task_id(self) -> str:
@@ -321,7 +350,7 @@ class Context:
                     result = await _called(fn, args)
                 finally:
                     _steps_around.reset(token)
-                if self.host is not None and self.host.keeps_steps and run.deliveries:
+                if self.host is not None and self.host.keeps_steps and run.lasts:
                     await self.host.keep_step(run, name, write_step(name, fn, result))
             run.steps = {**(run.steps or {}), name: result}
         return result
@@ -413,8 +442,8 @@ def context_of(
     ctx.is_batch = run.is_batch
     ctx.state = {}
     ctx.artifacts = ()
-    ctx.trigger_type = "artifact" if run.subscription is not None else "direct"
-    ctx.fire_time = None
+    ctx.told_trigger = None
+    ctx.tick = run.tick
     ctx.depth = run.depth
     ctx.parent_keys = run.parent_keys
     ctx.clock = clock

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from flock.core.artifacts import Artifact
+    from flock.core.schedule import Tick
     from flock.core.subscription import Subscription
     from flock.core.usage import Usage
 
@@ -82,7 +83,10 @@ class Run:
         began: When its attempt was begun, in seconds since the epoch; 0 before the first.
         usage: What its model calls took, of all attempts, by model; None before the first.
         has_begun: Whether it was counted by budgets that bound runs.
+        tick: The tick of a schedule that started it; None for all others.
     """
+
+    tick: Tick | None = None  # no slot: a `TickRun` has one
 
     __slots__ = (
         "agent",
@@ -138,6 +142,11 @@ class Run:
         """The id in hexadecimal."""
         return f"{self.key:032x}"
 
+    @property
+    def lasts(self) -> bool:
+        """Whether it goes on after a restart: its deliveries are open, or its tick is."""
+        return bool(self.deliveries) or self.tick is not None
+
     def once_more(self, subscription: Subscription, deliveries: Sequence[Delivery]) -> Run:
         """Return the same run over its inputs, before its first attempt."""
         run = Run(
@@ -163,18 +172,35 @@ class Run:
         self.due = before.due
 
     def use(self, artifacts: list[Artifact]) -> None:
-        """Take these artifacts as inputs, and workflow, depth and lineage from them."""
+        """Take these artifacts as inputs, and workflow, depth and lineage from them.
+
+        A run without inputs begins a workflow of its own, which has its id.
+        """
         self.artifacts = artifacts
-        first = artifacts[0]
         if len(artifacts) == 1:
+            first = artifacts[0]
             self.correlation_id = first.correlation_id
             self.depth = first.depth + 1
             self.parent_keys: tuple[int, ...] = (first.key,)
+        elif not artifacts:
+            self.correlation_id = self.id
+            self.depth = 1
+            self.parent_keys = ()
         else:
             earliest = min(artifacts, key=_position)
             self.correlation_id = earliest.correlation_id
             self.depth = max(artifact.depth for artifact in artifacts) + 1
             self.parent_keys = tuple(artifact.key for artifact in artifacts)
+
+
+class TickRun(Run):
+    """A run that a tick of a schedule started: without inputs, in a workflow of its own."""
+
+    __slots__ = ("tick",)
+
+    def __init__(self, key: int, agent: str, tick: Tick) -> None:
+        super().__init__(key, agent, None, (), [])
+        self.tick: Tick | None = tick
 
 
 def _position(artifact: Artifact) -> int:

@@ -53,7 +53,9 @@ def settle(agent: Agent) -> None:
             "the agent has engines too; give one, calls(fn) or with_engines()"
         )
     subscriptions = agent.subscriptions or _annotated_inputs(agent, signature)
-    if not subscriptions:
+    if agent.schedules:
+        _check_ticks(agent, signature)
+    elif not subscriptions:
         _warn_of_silence(agent, signature)
     _check_parameters(agent, signature, subscriptions, Word(agent.name, "calls"))
     _check_outputs(agent, signature)
@@ -73,6 +75,7 @@ def _check_asking(agent: Agent, asks: Asking) -> None:
         (bool(agent.tools), "with_tools()"),
         (bool(agent.tool_sources), "with_mcps()"),
         (agent.best_of_n > 1, "best_of()"),
+        (bool(agent.schedules), "schedule()"),
     ):
         if is_said:
             word.refuse(
@@ -152,8 +155,8 @@ def _check_parameters(
                 f"parameter {parameter.name!r} takes {', '.join(names)}, which the agent does not "
                 "consume; consume it, or annotate the parameter with what is consumed"
             )
-    if any(has_hook(u, h) for u in agent.utilities for h in ("on_pre_consume", "on_pre_evaluate")):
-        return  # they may give the function something else
+    if _hooks_may_choose(agent):
+        return
     for subscription in subscriptions:
         if subscription.mode == "direct":
             continue  # whoever calls the agent says what it is given
@@ -169,6 +172,23 @@ def _check_parameters(
                 "parameter a default, take all inputs as one list, or consume one input for "
                 "each parameter, as in consumes(A, B)"
             )
+
+
+def _check_ticks(agent: Agent, signature: FunctionSignature) -> None:
+    """Refuse a function that cannot be called without inputs, as a tick of a schedule does."""
+    missed = None if _hooks_may_choose(agent) else left_without(signature, ())
+    if missed is not None:
+        Word(agent.name, "schedule").refuse(
+            f"a tick has no inputs, and parameter {missed.name!r} of the agent's function asks for "
+            "one; annotate it with Context, EvalInputs or list[Model], give it a default, or let "
+            "another agent run by the clock and publish what this one consumes"
+        )
+
+
+def _hooks_may_choose(agent: Agent) -> bool:
+    """Whether the agent's components may give its function other inputs."""
+    hooks = ("on_pre_consume", "on_pre_evaluate")
+    return any(has_hook(utility, hook) for utility in agent.utilities for hook in hooks)
 
 
 def _check_outputs(agent: Agent, signature: FunctionSignature) -> None:

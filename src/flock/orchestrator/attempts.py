@@ -34,7 +34,7 @@ from flock.orchestrator.events import (
 )
 from flock.orchestrator.failures import ComponentFailed, as_run_error, naming, text_of
 from flock.orchestrator.host import RunHost
-from flock.orchestrator.job import NO_VARIABLES
+from flock.orchestrator.job import NO_VARIABLES, TickJob
 from flock.orchestrator.patience import was_awaited
 from flock.store.protocol import Commit
 
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from flock.orchestrator.patience import Patience
     from flock.orchestrator.publisher import Publisher
     from flock.orchestrator.questions import Questions
+    from flock.orchestrator.schedules import Schedules
     from flock.store.protocol import BlackboardStore
 
 logger = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class Attempts:
         holding: What is held of paused workflows; the scheduler's.
         on_mixed_end: Told of a run over a batch of several workflows that ended; the scheduler's.
         questions: Where runs of agents that are people ask, and wait.
+        ticks: The schedules whose ticks start runs.
         on_run_end: Called when a run ended while something waits for that; else None.
         is_stopped: Whether the board closes, so that nothing is tried again.
         opened_at: The newest position on the board when it was opened.
@@ -81,6 +83,7 @@ class Attempts:
     holding: Holding
     on_mixed_end: Callable[[Job], None]
     questions: Questions
+    ticks: Schedules
 
     def __init__(
         self,
@@ -147,6 +150,7 @@ class Attempts:
                 or self._ledger.counts_runs
                 or self._keeps_progress
                 or job.lane.nested is not None
+                or job.tick is not None
             ):
                 await self._prepare(job, agent)
             if is_heard:
@@ -192,6 +196,7 @@ class Attempts:
         is_gated = subscription is not None and subscription.is_gated
         if (
             is_gated
+            or job.tick is not None
             or job.attempt > 1
             or job.artifacts[0].seq <= self.opened_at
             or self._patience.is_tried
@@ -222,7 +227,7 @@ class Attempts:
             self._check_depth(job)
         if self._ledger.counts_runs:
             await self._ledger.begin(job)
-        if self._keeps_progress and job.deliveries:
+        if job.tick is not None or (self._keeps_progress and job.deliveries):
             await self._write_down(job)
         if job.lane.nested is not None:
             await self._limits.begin(job)
@@ -239,7 +244,7 @@ class Attempts:
 
     async def _attended(self, job: Job, agent: Agent) -> bool:
         """Ask and tell the components about a run that begins; False if it is not to."""
-        if job.subscription is None or self.questions.has_asked(job):
+        if (job.subscription is None and job.tick is None) or self.questions.has_asked(job):
             return True
         for component in self._components.having["on_before_agent_schedule"]:
             with naming(component, "on_before_agent_schedule", agent.name):
@@ -249,11 +254,18 @@ class Attempts:
                 if chosen is not None and not all(isinstance(a, Artifact) for a in chosen):
                     msg = f"it returned {chosen!r}, which are no artifacts"
                     raise TypeError(msg)
-            if not chosen:
-                await self._outcomes.drop(job, f"component {label_of(component)!r} dropped it")
+                if chosen and job.tick is not None:
+                    msg = f"it returned {chosen!r} for a tick of a schedule, which has no inputs"
+                    raise TypeError(msg)
+            if chosen is None or not (chosen or job.tick is not None):
+                if job.tick is not None:
+                    await self.ticks.give_up(job)
+                else:
+                    await self._outcomes.drop(job, f"component {label_of(component)!r} dropped it")
                 self._ended(job)
                 return False
-            self._use(job, list(chosen))
+            if chosen:
+                self._use(job, list(chosen))
         task = asyncio.current_task()
         hook = self._components.run_hook(
             "on_agent_scheduled", self._orchestrator, agent, list(job.artifacts), task
@@ -285,7 +297,10 @@ class Attempts:
         call = job.call
         if call is None:
             on_wait = partial(_has_worked, job) if self._keeps_progress else None
-            await self._publisher.commit(outputs, closed=job.deliveries, run=job, on_wait=on_wait)
+            states = () if job.tick is None else self.ticks.states_after(job)
+            await self._publisher.commit(
+                outputs, closed=job.deliveries, run=job, on_wait=on_wait, states=states
+            )
         elif call.is_published:
             await self._publisher.commit(
                 outputs,
@@ -393,7 +408,7 @@ class Attempts:
                 )
             )
         job.due = self._now() + delay
-        if self._keeps_progress and job.deliveries:
+        if self._keeps_progress and job.lasts:
             self._store.note(job)
         self.back_off(job)
 
@@ -431,11 +446,15 @@ class Attempts:
                 "A run of agent %r stays open until the board is opened again: %s", job.agent, error
             )
             return
+        states = () if job.tick is None else self.ticks.states_after(job)
         try:
-            await self._outcomes.bury(job, error, job.forgets, has_run=True)
+            await self._outcomes.bury(job, error, (*job.forgets, *states), has_run=True)
         except Exception:
             self._tell_failed(job, error)
             logger.exception("A failed run of agent %r could not be put away", job.agent)
+            return
+        if isinstance(job, TickJob):
+            job.is_closed = True
 
     async def _raised(self, job: Job, error: Exception, started: float) -> None:
         """End an attempt that raised."""
@@ -503,6 +522,8 @@ class Attempts:
             self.on_run_end()
         if job.others:
             self.on_mixed_end(job)
+        if job.tick is not None:
+            self.ticks.ended(job)
         self._idle.end(job.correlation_id)
 
     def rest(self, job: Job) -> None:

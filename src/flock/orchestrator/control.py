@@ -275,6 +275,7 @@ class Control:
         self._passes.append(mine)
         try:
             await parts.scheduler.cancel(jobs)
+            await parts.schedules.cancel(jobs)
             found = [d for job in jobs for d in job.deliveries if d.is_open]
             found += parts.router.discard(workflow)
             mine.workflows |= _workflows_of(found) - {workflow}

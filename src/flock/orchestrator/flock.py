@@ -303,7 +303,7 @@ class Flock:
         await self._opening.close(grace)
 
     def _unsettle(self) -> None:
-        self._opening.is_settled = False
+        self._opening.unsettle()
 
     def _settle(self) -> None:
         """Complete and check all declarations and index them.
@@ -509,7 +509,9 @@ class Flock:
         """Wait until nothing more can happen without new input.
 
         Half-filled joins and batches without a timeout do not hold it; the report counts
-        what waits in them. Safe to call from several tasks at once.
+        what waits in them. A schedule with an end does. With one that has none the board is
+        never idle: with a `timeout` it serves until then, and reports `timed_out`. Safe to call
+        from several tasks at once.
 
         Args:
             timeout: How long to wait: a `timedelta` or seconds of the board's clock. Work
@@ -518,7 +520,8 @@ class Flock:
 
         Raises:
             NotIdle: Called from inside an agent or a hook, which would wait for itself; or
-                the board is shutting down, or was shut down before its work had ended.
+                the board is shutting down, or was shut down before its work had ended; or,
+                without a timeout, an agent is scheduled without an end.
             ExceptionGroup: Of `RunError`, with `raise_on_error`, each with the agent's
                 exception as its cause.
         """
@@ -537,11 +540,31 @@ class Flock:
             )
             raise NotIdle(msg)
         await self._opening.open()
+        if span is None:
+            self._parts.schedules.require_end()
         report = await self._parts.signal.wait(self.clock, span)
         if raise_on_error and report.errors:
             msg = f"{report.failed} run{'s' * (report.failed != 1)} failed"
             raise ExceptionGroup(msg, list(report.errors))
         return report
+
+    async def run_forever(self) -> None:
+        """Open the board and serve: run what is published, and what schedules start.
+
+        Ends when the board is shut down, or its task is cancelled, as Ctrl-C does under
+        `asyncio.run`. It closes nothing by itself; `async with flock:` around it does.
+
+        Raises:
+            NotIdle: Called from inside an agent or a hook, which the shutdown would wait for.
+        """
+        if inside.where(self) is not None:
+            msg = (
+                f"run_forever was called inside {inside.who(self)}, which would never end; the "
+                "board is open, and serves already"
+            )
+            raise NotIdle(msg)
+        await self._opening.open()
+        await self._opening.serve()
 
     async def flush(self) -> int:
         """Run what partial batches hold now.
@@ -1002,10 +1025,6 @@ class Flock:
         """Wait until a condition holds. Comes with a later version."""
         del condition, timeout
         _later("run_until")
-
-    async def run_forever(self) -> NoReturn:
-        """Serve until cancelled. Comes with a later version."""
-        _later("run_forever")
 
 
 def _later(verb: str) -> NoReturn:

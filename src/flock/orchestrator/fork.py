@@ -12,7 +12,7 @@ from uuid import UUID
 
 from flock.clock import as_datetime
 from flock.core.artifacts import EXTERNAL
-from flock.core.delivery import Delivery, Run
+from flock.core.delivery import Delivery, Run, TickRun
 from flock.core.lifecycle import Engine
 from flock.core.subscription import salt_of
 from flock.core.system import GroupExpired
@@ -386,11 +386,16 @@ class Rerun:
     # --- agents that were called directly ---
 
     def _call(self) -> None:
-        """Call agents directly that had been, once their inputs are there."""
+        """Call agents directly that had been, once their inputs are there; and those by a tick."""
         lying = self._lying
         ready = [r for r in self._calls if all(a.key in lying for a in r.inputs)]
         for run in ready:
             self._calls.remove(run)
+            if run.tick is not None:
+                started = TickRun(int(run.run_id, 16), run.agent, run.tick)
+                started.emitted = self._as_begun(run).emitted
+                self._parts.scheduler.submit_tick(self._agents[run.agent], started)
+                continue
             waiter: asyncio.Future[list[Artifact]] = asyncio.get_running_loop().create_future()
             waiter.add_done_callback(retrieve)
             self._waiters.append(waiter)
@@ -418,10 +423,13 @@ _MOST_SUBSCRIPTIONS: Final = 256
 
 
 def _direct_calls(runs: Iterable[ReplayedRun], agents: Mapping[str, Agent]) -> list[ReplayedRun]:
-    """Return the runs that somebody outside had called agents for, and no subscription started."""
+    """Return the runs that somebody outside, or a tick, had started, and no subscription."""
     found: list[ReplayedRun] = []
     for run in runs:
         agent = agents.get(run.agent)
+        if agent is not None and run.tick is not None:
+            found.append(run)
+            continue
         if agent is None or not run.inputs or run.missing or run.error is not None:
             continue
         is_outside = all(map(_is_outside, run.inputs))

@@ -249,6 +249,7 @@ class IdleSignal:
     def clear(self) -> None:
         """Forget who waits, for a board that opens anew."""
         self._waiters: list[asyncio.Future[IdleReport]] = []
+        self._endless: set[asyncio.Future[IdleReport]] = set()
         self._is_silent = False
         self._is_check_due = False
         self._is_telling = False
@@ -271,15 +272,24 @@ class IdleSignal:
         waiter: asyncio.Future[IdleReport] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         timer = None
-        if timeout is not None:
+        if timeout is None:
+            self._endless.add(waiter)
+        else:
             timer = clock.call_at(self._now() + timeout, partial(self._time_out, waiter))
         try:
             return await waiter
         finally:
             if timer is not None:
                 timer.cancel()
+            self._endless.discard(waiter)
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
+
+    def give_up(self, error: Exception) -> None:
+        """Let everybody know who waits without a timeout that they would wait forever."""
+        for waiter in self._endless:
+            if not waiter.done():
+                waiter.set_exception(error)
 
     def fail(self, error: Exception) -> None:
         """Let everybody who waits know that the board will not become idle, and fall silent."""

@@ -16,6 +16,7 @@ from flock.orchestrator.ready import Ready
 from flock.store.protocol import State
 
 if TYPE_CHECKING:
+    from flock.core.schedule import Tick
     from flock.core.subscription import Subscription
     from flock.orchestrator.lifecycle_manager import Deadline
     from flock.orchestrator.limits import Strands
@@ -181,3 +182,20 @@ class Job(Run):
         if not self.is_batch:
             return {self.correlation_id}
         return {artifact.correlation_id for artifact in self.artifacts}
+
+
+class TickJob(Job):
+    """A run that a tick of a schedule started, on its way through the scheduler.
+
+    Attributes:
+        tick: The tick.
+        is_closed: Whether it was given up, and the store knows.
+    """
+
+    __slots__ = ("is_closed", "tick")
+
+    def __init__(self, run: Run, lane: Lane, tick: Tick) -> None:
+        self.tick: Tick | None = tick
+        self.is_closed = False
+        super().__init__(run.key, lane, None, (), [])
+        self.take_over(run)

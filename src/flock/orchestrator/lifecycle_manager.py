@@ -8,11 +8,14 @@ import itertools
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, copy_context
-from typing import Any
+from typing import Any, Final
 
-from flock.clock import Clock, SystemClock
+from flock.clock import Clock, SystemClock, TimerHandle
 
 logger = logging.getLogger(__name__)
+
+_LOOK_AGAIN: Final = 60.0
+"""Seconds of real time after which deadlines that are further away are looked at again."""
 
 Action = Callable[[], Awaitable[None] | None]
 
@@ -92,14 +95,24 @@ class Deadlines:
         return None
 
     async def wait(self, clock: Clock) -> None:
-        """Wait until the nearest deadline has come, or a nearer one is added."""
-        self._changed = asyncio.get_running_loop().create_future()
-        timer = clock.call_at(self._heap[0][0], self.wake) if self._heap else None
+        """Wait until the nearest deadline has come, or a nearer one is added.
+
+        Far ones are looked at again after a minute of real time: the timers of event loops stand
+        still while the machine sleeps, and follow no clock that is set.
+        """
+        loop = asyncio.get_running_loop()
+        self._changed = loop.create_future()
+        timers: list[TimerHandle] = []
+        if self._heap:
+            when = self._heap[0][0]
+            timers.append(clock.call_at(when, self.wake))
+            if when - clock.time() > _LOOK_AGAIN:
+                timers.append(loop.call_later(_LOOK_AGAIN, self.wake))
         try:
             await self._changed
         finally:
             self._changed = None
-            if timer is not None:
+            for timer in timers:
                 timer.cancel()
 
 
@@ -109,7 +122,8 @@ class LifecycleManager:
     Attributes:
         batches: When batches time out.
         windows: When join windows end.
-        timers: When runs time out, are retried, or artifacts open.
+        timers: When runs time out, are retried, schedules are due, or artifacts open.
+        on_set_back: Called when the clock was set back.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -120,6 +134,7 @@ class LifecycleManager:
         self._tasks: set[asyncio.Task[None]] = set()
         self._services: set[asyncio.Task[None]] = set()
         self._context = Context()
+        self.on_set_back: Callable[[], None] | None = None
         self.batches = Deadlines()
         self.windows = Deadlines()
         self.timers = Deadlines()
@@ -145,7 +160,7 @@ class LifecycleManager:
     async def start_timers(self) -> None:
         """Start serving run timeouts and retries; a second call does nothing."""
         if self._timer_task is None:
-            self._timer_task = self._start(self._serve(self.timers), "timers")
+            self._timer_task = self._start(self._serve_timers(), "timers")
 
     def spawn(self, work: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
         """Run a coroutine in a task that is awaited at shutdown, and whose failure is logged."""
@@ -205,6 +220,17 @@ class LifecycleManager:
             while (due := deadlines.pop_due(self._clock.time())) is not None:
                 await self._do(due)
             await deadlines.wait(self._clock)
+
+    async def _serve_timers(self) -> None:
+        before = self._clock.time()
+        while True:
+            now = self._clock.time()
+            if now < before and self.on_set_back is not None:
+                self.on_set_back()
+            before = now
+            while (due := self.timers.pop_due(self._clock.time())) is not None:
+                await self._do(due)
+            await self.timers.wait(self._clock)
 
     async def _do(self, due: Deadline) -> None:
         action, due.action = due.action, None

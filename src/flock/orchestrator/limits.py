@@ -93,14 +93,15 @@ class Rule:
         self.limits: list[RateLimit] = []
         self.windows: OrderedDict[Hashable, Window] = OrderedDict()
 
-    def value_of(self, artifact: Artifact) -> Hashable:
-        """Return the value of the key.
+    def value_of(self, artifacts: Sequence[Artifact]) -> Hashable:
+        """Return the value of the key for a run over these inputs; None if it has none.
 
         Raises:
             RateKeyError: The key raised, or returned what is neither hashable nor JSON.
         """
-        if self.key is None:
+        if self.key is None or not artifacts:
             return None
+        artifact = artifacts[0]
         try:
             return canonical(self.key(artifact))
         except BaseException as error:
@@ -512,7 +513,7 @@ class Strands:
         """Return the values of the keys for a run; None if nothing limits it, or one failed."""
         if job.lane.agent.reaches_out(job.artifacts):
             try:
-                return tuple(rule.value_of(job.artifacts[0]) for rule in self.rules)
+                return tuple(rule.value_of(job.artifacts) for rule in self.rules)
             except RateKeyError as error:
                 self._limits.refuse(job, error)
         return None

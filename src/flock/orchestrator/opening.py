@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Literal
 
-from flock.errors import NotIdle, PublishError
+from flock.errors import DeclarationError, NotIdle, PublishError
 from flock.orchestrator import inside, limits
 from flock.orchestrator.control import CONTROLLED
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from flock.core.agent import Agent
     from flock.core.subscription import Subscription
     from flock.orchestrator.wiring import Parts
+
+logger = logging.getLogger(__name__)
 
 State = Literal["closed", "opening", "open", "closing"]
 
@@ -46,6 +50,7 @@ class Opening:
         self.state: State = "closed"
         self.loop: asyncio.AbstractEventLoop | None = None
         self.is_settled = False
+        self._serving: set[asyncio.Future[None]] = set()
 
     async def open(self) -> None:
         """Open the board on the running event loop, unless it is open there.
@@ -63,8 +68,7 @@ class Opening:
             await asyncio.wait([self._done])
         if self.loop is loop and self.state == "open":
             if not self.is_settled:
-                self._settle()
-                self.is_settled = True
+                self._settle_anew()
             return
         if self.is_closing:
             msg = "the board is shutting down and takes nothing in; open it again afterwards"
@@ -91,6 +95,41 @@ class Opening:
                 steps.pop_all()
         finally:
             done.set_result(None)
+
+    def unsettle(self) -> None:
+        """Note that a declaration changed; a schedule that is new begins by itself."""
+        self.is_settled = False
+        loop = self.loop
+        if (
+            self.state == "open"
+            and loop is not None
+            and not self._parts.schedules.knows(list(self._agents.values()))
+        ):
+            with contextlib.suppress(RuntimeError):  # the event loop has ended
+                loop.call_soon_threadsafe(self._settle_soon)
+
+    def _settle_soon(self) -> None:
+        """Settle once the words are said that follow in the same step."""
+        if self.is_settled or self.state != "open":
+            return
+        try:
+            self._settle_anew()
+        except DeclarationError as error:
+            logger.warning("No schedule begins before all is declared: %s", error)
+
+    def _settle_anew(self) -> None:
+        self._settle()
+        self.is_settled = True
+        self._parts.schedules.adopt(self._agents.values())
+
+    async def serve(self) -> None:
+        """Wait until the board, which is open, is shut down."""
+        closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._serving.add(closed)
+        try:
+            await closed
+        finally:
+            self._serving.discard(closed)
 
     @property
     def is_closing(self) -> bool:
@@ -128,6 +167,7 @@ class Opening:
         self.state, self._done = "closing", loop.create_future()
         done = self._done
         parts = self._parts
+        parts.schedules.stop()
         try:
             async with AsyncExitStack() as steps:  # each is taken, last first, whatever happens
                 steps.callback(self._closed)
@@ -169,6 +209,9 @@ class Opening:
         self._give_up_workflows()
         self._parts.idle.release()
         self._parts.events.end()
+        for closed in self._serving:
+            if not closed.done():
+                closed.set_result(None)
 
     def _begin_anew(self, loop: asyncio.AbstractEventLoop) -> None:
         """Forget what an event loop that ended without a shutdown left behind."""
@@ -178,6 +221,8 @@ class Opening:
         parts.router.clear()
         parts.control.clear()
         parts.questions.clear()
+        parts.schedules.clear()
+        self._serving.clear()
         parts.signal.clear()
         parts.idle.clear(parts.clock.time())
         parts.ledger.clear()
@@ -196,6 +241,7 @@ class Opening:
         parts.scheduler.opened_at(parts.store.position)
         parts.control.restore(await parts.store.states(CONTROLLED))
         parts.limits.resume(await parts.store.states(limits.KIND))
+        await parts.schedules.load(self._agents.values(), work.runs)
         what = "the hook on_initialize of an OrchestratorComponent"
         token = inside.enter(self._orchestrator, what)
         try:
@@ -207,6 +253,7 @@ class Opening:
         self.state, self._done = "open", None
         parts.router.resume(rest)
         parts.control.begin()
+        parts.schedules.start(self._agents)
 
     def _subscription_of(self, agent: str, index: int) -> Subscription | None:
         """Return the subscription that is declared here under an agent's name."""

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from flock.orchestrator.lifecycle_manager import LifecycleManager
     from flock.orchestrator.patience import Patience
     from flock.orchestrator.publisher import Publisher
+    from flock.store.protocol import State
 
 logger = logging.getLogger(__name__)
 

@@ -254,7 +254,7 @@ class Publisher:
     def _note_progress(self, commit: Commit, maker: Run | None, begun: Run | None) -> None:
         """Have runs that go on last, and what comes to its gate at once when it is committed."""
         commit.maker = maker
-        commit.progress = [run for run in (maker, begun) if run is not None and run.deliveries]
+        commit.progress = [run for run in (maker, begun) if run is not None and run.lasts]
         if self._keeps_progress and not self._components.decides_deliveries:
             holds = self._holding.holds
             for delivery in commit.opened:

@@ -31,7 +31,7 @@ class RecordedAgent(Agent):
         self.answers = {}
         for run in runs:
             is_whole = not run.missing and len(run.outputs) == run.made
-            if run.succeeded and run.inputs and is_whole:
+            if run.succeeded and (run.inputs or run.tick) and is_whole:
                 self.answers.setdefault(_content(run.inputs), deque()).append(run.outputs)
 
     def needs_person(self, artifacts: Sequence[Artifact]) -> bool:

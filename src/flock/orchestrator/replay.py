@@ -16,6 +16,7 @@ from flock.core.system import WorkflowError
 from flock.core.types import registry
 from flock.errors import DeclarationError, NotFound
 from flock.orchestrator.history import Request
+from flock.orchestrator.schedules import ticks_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from flock.core.artifacts import Artifact
     from flock.core.context import ContextProvider
     from flock.core.delivery import Run
+    from flock.core.schedule import Tick
     from flock.core.visibility import AgentIdentity
     from flock.store.protocol import BlackboardStore, DeadLetter, RunRecord
 
@@ -71,6 +73,12 @@ class ReplayedRun:
     _store: BlackboardStore
     _reader: Reader
     _began: float  # to the last bit: what was published then could be seen
+    _tick: Tick | None = None
+
+    @property
+    def tick(self) -> Tick | None:
+        """The tick of a schedule that started it; None for all others."""
+        return self._tick
 
     @property
     def succeeded(self) -> bool:
@@ -231,7 +239,7 @@ async def replayed(
             "An artifact's correlation_id names its workflow"
         )
         raise NotFound(msg)
-    shelf = _Shelf(store, artifacts, reader_of)
+    shelf = _Shelf(store, artifacts, reader_of, await ticks_of(store, workflow))
     runs: list[ReplayedRun] = []
     after = 0
     while page := await store.runs(workflow, limit=_PAGE, after=after):
@@ -271,7 +279,9 @@ class _Shelf:
         store: BlackboardStore,
         artifacts: Sequence[Artifact],
         reader_of: Callable[[str], Reader],
+        ticks: Mapping[str, Tick],
     ) -> None:
+        self._ticks = ticks
         self._store = store
         self._workflow = artifacts
         self._known: dict[UUID, Artifact | None] = {a.id: a for a in artifacts}
@@ -299,6 +309,7 @@ class _Shelf:
             self._store,
             self._reader_of(record.agent),
             record.began,
+            self._ticks.get(record.run_id),
         )
 
     async def failed(self, letter: DeadLetter) -> ReplayedRun:
@@ -324,6 +335,7 @@ class _Shelf:
             self._store,
             self._reader_of(letter.agent),
             run.began,
+            run.tick,
         )
 
     def _emitted(self, run: Run) -> tuple[Artifact, ...]:

@@ -19,14 +19,14 @@ from flock.core.slots import Slots
 from flock.errors import PublishError
 from flock.orchestrator.attempts import Attempts
 from flock.orchestrator.events import EventBus, RunQueued
-from flock.orchestrator.job import Call, Ending, Job, Lane
+from flock.orchestrator.job import Call, Ending, Job, Lane, TickJob
 from flock.orchestrator.limits import Strands
 from flock.orchestrator.ready import Ready
 
 if TYPE_CHECKING:
     from flock.core.agent import Agent
     from flock.core.artifacts import Artifact
-    from flock.core.delivery import Delivery, Run
+    from flock.core.delivery import Delivery, Run, TickRun
     from flock.core.subscription import Subscription
     from flock.orchestrator.holding import Holding
     from flock.orchestrator.idle import Idle
@@ -279,6 +279,15 @@ class Scheduler:
         """
         job.state = "running"
         job.task = self._task(self._attempts.run_agent_task(job), _variables_of(job))
+
+    def submit_tick(self, agent: Agent, run: TickRun) -> TickJob:
+        """Queue a run that a tick of a schedule started; it keeps its id and progress."""
+        assert run.tick is not None
+        job = TickJob(run, self._lane_of(agent), run.tick)
+        self._idle.begin(job.correlation_id)
+        self._jobs[job] = None
+        self._queue(job)
+        return job
 
     def call(self, agent: Agent, artifacts: list[Artifact], call: Call, *, is_stored: bool) -> Job:
         """Run an agent directly, once, over these inputs.

@@ -40,6 +40,7 @@ class Scratch(Flock):
 
     def __init__(self, origin: Flock, settings: Settings, clock: Clock) -> None:
         super().__init__(**settings, clock=clock)
+        self._parts.schedules.is_off = True
         self.origin = origin
         self._parts.questions.expire = False  # nobody can answer on it, nor waits for years
 

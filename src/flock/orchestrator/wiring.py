@@ -29,6 +29,7 @@ from flock.orchestrator.publisher import Publisher
 from flock.orchestrator.questions import Questions
 from flock.orchestrator.router import Router
 from flock.orchestrator.scheduler import Scheduler
+from flock.orchestrator.schedules import Schedules
 from flock.tools.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Parts:
         outcomes: What becomes of groups and failed runs.
         scheduler: Runs to tasks.
         questions: Runs that wait for a person.
+        schedules: Ticks to runs.
     """
 
     def __init__(
@@ -163,6 +165,16 @@ class Parts:
             self.scheduler,
             orchestrator,
             agents.get,
+        )
+        self.schedules = attempts.ticks = Schedules(
+            clock,
+            self.idle,
+            self.signal,
+            self.lifecycle,
+            self.scheduler,
+            store,
+            self.patience,
+            self.threads,
         )
         self.gathering = Gathering(
             clock,

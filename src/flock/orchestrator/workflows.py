@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from flock.clock import as_datetime
-from flock.core.delivery import Delivery
+from flock.core.delivery import Delivery, TickRun
 from flock.core.filters import FilterConfig
 from flock.core.workflow import WorkflowState, WorkflowStatus
 from flock.errors import NotFound, StoreError
@@ -17,7 +17,9 @@ from flock.store.protocol import BlackboardStore, Commit
 
 if TYPE_CHECKING:
     from flock.core.agent import Agent
+    from flock.core.schedule import Tick
     from flock.orchestrator.wiring import Parts
+    from flock.store.protocol import DeadLetter
 
 
 async def status_of(parts: Parts, workflow: str) -> WorkflowStatus:
@@ -76,10 +78,14 @@ async def redrive(parts: Parts, agents: Mapping[str, Agent], wanted: UUID | str)
         msg = f"there is no dead letter {wanted}; dead_letters() lists them"
         raise NotFound(msg)
     letter = letters[0]
+    tick = letter.run.tick
     agent = agents.get(letter.agent)
     if agent is None:
         msg = f"the agent {letter.agent!r} of dead letter {wanted} is not declared on this board"
         raise NotFound(msg)
+    if tick is not None:
+        await _redrive_tick(parts, agent, letter, tick)
+        return
     if letter.index is None or letter.index >= len(agent.subscriptions):
         msg = f"agent {letter.agent!r} has no subscription any more for dead letter {wanted}"
         raise NotFound(msg)
@@ -102,3 +108,20 @@ async def redrive(parts: Parts, agents: Mapping[str, Agent], wanted: UUID | str)
         parts.scheduler.submit(
             agent, subscription, deliveries, run.artifacts, is_batch=run.is_batch, run=run
         )
+
+
+async def _redrive_tick(parts: Parts, agent: Agent, letter: DeadLetter, tick: Tick) -> None:
+    """Run again what a tick had started, beside its schedule, which went on.
+
+    Raises:
+        NotFound: Somebody redrove it meanwhile.
+    """
+    run = TickRun(letter.run.key, letter.agent, tick)
+    run.take_over(letter.run)
+    run.attempt, run.due = 0, 0.0
+    commit = Commit(at=parts.clock.time(), redriven=letter.id, progress=(run,))
+    try:
+        await parts.store.commit(commit)
+    except StoreError as error:
+        raise NotFound(str(error)) from error
+    parts.scheduler.submit_tick(agent, run)

@@ -286,6 +286,7 @@ def _dead_letter_line(letter: DeadLetter) -> bytes:
             "error_message": letter.error_message,
             "created": letter.created,
             "steps": {},
+            "tick": run.tick,
         }
     )
 

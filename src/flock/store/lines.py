@@ -137,6 +137,8 @@ class DeadLetterLine(_Line):
         inputs: What it was to use, ids and artifacts that are not on the board; None if that
             is what was delivered.
         steps: What its steps returned, by name.
+        tick: The tick that started it: when it was due, which one of its schedule it was, and how
+            many were missed before it; None for all others.
     """
 
     kind: Literal["dead_letter"]
@@ -157,6 +159,7 @@ class DeadLetterLine(_Line):
     error_message: str
     created: _Time
     steps: dict[str, Any] = {}
+    tick: tuple[_Time, _Number, _Number] | None = None
 
 
 class EndLine(_Line):

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from flock.clock import as_datetime
 from flock.core.artifacts import Artifact, set_seq
-from flock.core.delivery import Delivery
+from flock.core.delivery import Delivery, TickRun
 from flock.core.filters import FilterConfig, require_aware
 from flock.core.types import registry
 from flock.errors import StoreError, StoreLocked
@@ -84,6 +84,7 @@ class InMemoryBlackboardStore:
         self._last_of_workflow: dict[str, int] = {}
         self._before_in_workflow = array("q")
         self._open: dict[Delivery, None] = {}
+        self._ticks: dict[int, Run] = {}
         self._ran: Chunks[_Ran | None] = Chunks()
         self._emitted: dict[int, array[int]] = {}
         self._ran_over: dict[int, array[int]] = {}
@@ -128,7 +129,7 @@ class InMemoryBlackboardStore:
         for watcher in list(self._watchers):
             watcher.end()
 
-    async def commit(self, commit: Commit) -> None:  # noqa: C901 - one step for each run
+    async def commit(self, commit: Commit) -> None:
         """Make all of it true at once and number the artifacts.
 
         Raises:
@@ -170,16 +171,19 @@ class InMemoryBlackboardStore:
             emitted.extend(artifact.seq for artifact in commit.artifacts)
         if commit.buried or commit.redriven or commit.charges or commit.idempotency_key:
             self._keep_books(commit)
-        if commit.states or commit.logged:
+        if commit.states or commit.logged or commit.progress or self._ticks:
             self._keep_states(commit)
         commit.is_done = True
         if commit.then is not None:
             commit.mark = self.mark
             commit.then()
         if self._is_watched:
-            for watcher in list(self._watchers):
-                watcher.tell()
-            self._is_watched = bool(self._watchers)
+            self._tell_watchers()
+
+    def _tell_watchers(self) -> None:
+        for watcher in list(self._watchers):
+            watcher.tell()
+        self._is_watched = bool(self._watchers)
 
     def _check(self, commit: Commit, run: Run | None) -> None:
         """Refuse what contradicts what is open, dead or published under a key."""
@@ -205,6 +209,7 @@ class InMemoryBlackboardStore:
             self._seq_by_idempotency_key[commit.idempotency_key] = commit.artifacts[0].seq
 
     def _keep_states(self, commit: Commit) -> None:
+        """Keep what few commits have; also which runs of ticks are open."""
         for state in commit.states:
             of_kind = self._states.setdefault(state.kind, {})
             if state.data is None:
@@ -214,6 +219,12 @@ class InMemoryBlackboardStore:
         for entry in commit.logged:
             self._logged += 1
             self._log.append(entry._replace(number=self._logged, mark=self.mark))
+        for run in commit.progress:
+            if run.tick is not None:
+                self._ticks[run.key] = run
+        ended = [*commit.ended, commit.run, None if commit.buried is None else commit.buried.run]
+        for run in filter(None, ended):
+            self._ticks.pop(run.key, None)
 
     def note(self, what: Run | Delivery) -> None:
         """Keep how many artifacts came to a join; runs and deliveries are their own records."""
@@ -261,7 +272,12 @@ class InMemoryBlackboardStore:
             if subscription is not None:
                 delivery.subscription = subscription
                 found.append(delivery)
-        return OpenWork(found, dict(self._arrivals))
+        ticks: builtins.list[TickRun] = []
+        for run in self._ticks.values():
+            assert run.tick is not None
+            ticks.append(TickRun(run.key, run.agent, run.tick))
+            ticks[-1].take_over(run)
+        return OpenWork(found, dict(self._arrivals), ticks)
 
     async def get(self, artifact_id: UUID | str) -> Artifact | None:
         """Return an artifact, or None if there is none of that id."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from flock.clock import as_datetime
 from flock.core.artifacts import Artifact
-from flock.core.delivery import Delivery, Run
+from flock.core.delivery import Delivery, Run, TickRun
 from flock.core.filters import FilterConfig
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Commit:
             outside.
         idempotency_key: The key under which the one artifact was published, if any.
         states: What is kept of schedules, workflows and the like, or forgotten.
+        ended: Runs of ticks that are given up; others end with their deliveries.
         logged: What happened that nothing else on the board tells of.
         then: Called by the store on its event loop once the commit is true, in board order, and
             before whoever awaits it goes on. It must not raise.
@@ -59,6 +60,7 @@ class Commit:
     maker: Run | None = None
     idempotency_key: str | None = None
     states: Sequence[State] = ()
+    ended: Sequence[Run] = ()
     logged: Sequence[LogEntry] = ()
     then: Callable[[], None] | None = None
     mark: Mark | None = None
@@ -91,6 +93,7 @@ class _Rest(TypedDict, total=False):
     maker: Run | None
     idempotency_key: str | None
     states: Sequence[State]
+    ended: Sequence[Run]
     logged: Sequence[LogEntry]
     then: Callable[[], None] | None
 
@@ -314,10 +317,12 @@ class OpenWork:
         deliveries: What is open, in board order; those that a run was begun with have it.
         arrivals: How many artifacts had come to each join, by agent and position of the
             subscription, where that matters.
+        runs: Runs of ticks that were begun and have not ended, whoever is declared here.
     """
 
     deliveries: Sequence[Delivery]
     arrivals: Mapping[tuple[str, int], int]
+    runs: Sequence[TickRun] = ()
 
 
 def locked_by(store: object, holder: str) -> str:

@@ -67,7 +67,7 @@ def test_a_state_is_copied_into_the_result() -> None:
 def test_a_context_for_tests_needs_nothing() -> None:
     ctx = Context()
     assert (ctx.correlation_id, ctx.attempt, ctx.is_batch) == ("", 1, False)
-    assert (ctx.artifacts, ctx.state, ctx.trigger_type, ctx.fire_time) == ((), {}, "direct", None)
+    assert (ctx.artifacts, ctx.state, ctx.trigger_type, ctx.fire_time) == ((), {}, "call", None)
     assert ctx.agent_identity == AgentIdentity("")
     assert isinstance(ctx.clock, SystemClock)
     assert Context(correlation_id="c1").correlation_id == "c1"

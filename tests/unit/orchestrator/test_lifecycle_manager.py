@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flock.orchestrator import lifecycle_manager
 from flock.orchestrator.lifecycle_manager import Deadline, Deadlines, LifecycleManager
 from flock.testing import ManualClock
 from tests.unit.support import turns
@@ -139,6 +140,34 @@ async def test_a_deadline_that_is_past_already_is_done_at_once(clock: ManualCloc
     manager.timers.add(clock.time() - 5, lambda: log.append("after it"))
     await turns()
     assert log == ["before the start", "after it"]
+    await manager.shutdown()
+
+
+async def test_a_far_deadline_is_looked_at_again_since_timers_stand_still_in_sleep(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle_manager, "_LOOK_AGAIN", 0.001)
+    manager, done = LifecycleManager(clock), asyncio.Event()
+    await manager.start()
+    manager.timers.add(clock.time() + 3600, done.set)
+    await turns()
+    clock._now += 3600  # no timer fires: so it is after a machine slept
+    await done.wait()
+    await manager.shutdown()
+
+
+async def test_who_counts_on_the_clock_is_told_that_it_was_set_back(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle_manager, "_LOOK_AGAIN", 0.001)
+    manager, told = LifecycleManager(clock), asyncio.Event()
+    manager.on_set_back = told.set
+    await manager.start()
+    manager.timers.add(clock.time() + 3600, nothing)
+    await clock.advance(100)
+    assert not told.is_set()
+    clock._now -= 500
+    await told.wait()
     await manager.shutdown()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
@@ -172,6 +173,23 @@ class DeadLettered(_Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleFired(_Event):
+    """A tick of a schedule starts a run, in a workflow of its own.
+
+    Attributes:
+        fire_time: When the tick was due, in UTC.
+        iteration: Which run of the schedule it is, from 1.
+        missed: How many ticks before it got no run of their own.
+    """
+
+    agent: str
+    run_id: str
+    fire_time: datetime
+    iteration: int
+    missed: int
+
+
+@dataclass(frozen=True, slots=True)
 class QuestionAsked(_Event):
     """A run asked a person, and waits for the answer."""
 
@@ -262,6 +280,7 @@ Event: TypeAlias = (
     | RunFailed
     | RunCancelled
     | DeadLettered
+    | ScheduleFired
     | QuestionAsked
     | QuestionAnswered
     | WorkflowIdle

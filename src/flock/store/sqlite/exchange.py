@@ -191,6 +191,7 @@ class _Export:
         letter = stored_dead_letter(row[:13])
         seen, began, position = row[13:]
         steps = self._connection.execute(query("steps"), (letter.run.bytes,)).fetchall()
+        tick = self._connection.execute(query("tick"), (letter.run.bytes,)).fetchone()
         inputs = None
         if letter.inputs is not None:
             inputs = [
@@ -217,6 +218,7 @@ class _Export:
                 "error_message": letter.error_message,
                 "created": letter.created,
                 "steps": {name: json.loads(value) for name, value in steps},
+                "tick": tick,
             }
         )
 
@@ -414,6 +416,8 @@ class _Import:
         needed = {*delivered, *(each for each in inputs or () if isinstance(each, int))}
         for seq in needed:
             self._connection.execute(query("need_for_dead_letter"), (seq, line.id.bytes))
+        if line.tick is not None:
+            self._connection.execute(query("import_tick"), (line.run.bytes, *line.tick))
         for name, value in line.steps.items():
             values = (line.run.bytes, name, canonical(value))
             self._connection.execute(query("import_step"), values)

@@ -17,7 +17,7 @@ from flock.store.sqlite.failures import named
 from flock.store.sqlite.ownership import Holder, holder_of
 from flock.store.sqlite.queries import EVERYTHING, Condition, query
 from flock.store.sqlite.reader import connect
-from flock.store.sqlite.records import ARTIFACT, Stored
+from flock.store.sqlite.records import ARTIFACT, OF_A_TICK, Stored
 from flock.store.sqlite.schema import require_current, version_of
 from flock.store.sqlite.statements import Value
 
@@ -103,17 +103,18 @@ class OpenRun:
     Attributes:
         id: Its id.
         agent: Name of the agent.
-        subscription: Which of the agent's subscriptions, from 0.
+        subscription: Which of the agent's subscriptions, from 0; None if a tick of a schedule
+            started it.
         attempt: How many attempts were begun.
         due: When the next may begin, in seconds since the Unix epoch; 0 for at once.
         emitted: How many outputs of a stream are on the board.
         deliveries: Positions of what was delivered to it.
-        correlation_id: The workflow of the earliest of these.
+        correlation_id: The workflow of the earliest of these, or its own.
     """
 
     id: UUID
     agent: str
-    subscription: int
+    subscription: int | None
     attempt: int
     due: float
     emitted: int
@@ -441,7 +442,9 @@ class Inspection:
         for stored in self._connection.execute(query("open_runs")).fetchall():
             identity, name, index, _, attempt, due, emitted, used, _ = stored
             seqs = tuple(cast("list[int]", json.loads(used)))
-            flow = self._workflow_at(min(seqs, default=0))
+            is_tick = index == OF_A_TICK
+            flow = identity.hex() if is_tick else self._workflow_at(min(seqs, default=0))
+            index = None if is_tick else index
             if agent in {None, name} and workflow in {None, flow}:
                 run = UUID(bytes=identity)
                 found.append(OpenRun(run, name, index, attempt, due, emitted, seqs, flow))

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from flock.core.artifacts import Artifact
-from flock.core.delivery import Delivery, Run
+from flock.core.delivery import Delivery, Run, TickRun
+from flock.core.schedule import Tick
 from flock.errors import StoreCorrupt
 from flock.store.protocol import DeadLetter, OpenWork
 from flock.store.sqlite.accounts import has_begun, spent_by_run
 from flock.store.sqlite.failures import undamaged
 from flock.store.sqlite.queries import query
-from flock.store.sqlite.records import artifact_from, inputs_from
+from flock.store.sqlite.records import OF_A_TICK, artifact_from, inputs_from
 
 if TYPE_CHECKING:
     from flock.core.subscription import Subscription
@@ -41,10 +42,17 @@ def read_open_work(
         delivery.arrived, delivery.number = arrived, number
         deliveries[seq, agent, index] = delivery
     begun: set[int] = set()
+    ticks: list[TickRun] = []
     for stored in connection.execute(query("open_runs")).fetchall():
         identity, agent, index, is_batch, attempt, due, emitted, used, inputs = stored
         key = int.from_bytes(identity)
         begun.add(key)
+        if index == OF_A_TICK:
+            started = TickRun(key, agent, _tick_of(connection, key))
+            started.attempt, started.due, started.emitted = attempt, due, emitted
+            _read_progress(connection, started)
+            ticks.append(started)
+            continue
         subscription = subscription_of(agent, index)
         if subscription is None:
             continue
@@ -63,7 +71,7 @@ def read_open_work(
         for delivery in group:
             delivery.run = run
     arrivals = {(a, i): number for a, i, number in connection.execute(query("arrivals"))}
-    return OpenWork(list(deliveries.values()), arrivals), begun
+    return OpenWork(list(deliveries.values()), arrivals, ticks), begun
 
 
 @undamaged("a dead letter of the board")
@@ -88,7 +96,11 @@ def _dead_letter(
     delivered = [artifacts.at(seq) for seq in json.loads(used)]
     chosen = delivered if inputs is None else inputs_from(inputs, artifacts.at)
     key = int.from_bytes(run_id)
-    run = Run(key, agent, None, (), list(chosen), is_batch=bool(is_batch))
+    tick = None if chosen or index is not None else _stored_tick(connection, key)
+    if tick is None:
+        run = Run(key, agent, None, (), list(chosen), is_batch=bool(is_batch))
+    else:
+        run = TickRun(key, agent, tick)
     run.correlation_id = workflow
     run.attempt, run.emitted = attempt, emitted
     run.seen, run.began = seen, began
@@ -103,6 +115,20 @@ def _dead_letter(
         tuple(delivered),
         position,
     )
+
+
+def _stored_tick(connection: sqlite3.Connection, run_key: int) -> Tick | None:
+    """Return the tick that started a run; None if none did."""
+    row = connection.execute(query("tick"), (run_key.to_bytes(16),)).fetchone()
+    return None if row is None else Tick(*row)
+
+
+def _tick_of(connection: sqlite3.Connection, run_key: int) -> Tick:
+    tick = _stored_tick(connection, run_key)
+    if tick is None:
+        msg = f"the tick of run {run_key:032x} is missing, though the run is open"
+        raise StoreCorrupt(msg)
+    return tick
 
 
 def _read_progress(connection: sqlite3.Connection, run: Run) -> None:

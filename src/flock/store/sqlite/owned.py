@@ -16,6 +16,7 @@ from flock.store.sqlite.inspection import StoredDeadLetter, require_file, stored
 from flock.store.sqlite.ownership import Ownership
 from flock.store.sqlite.queries import query
 from flock.store.sqlite.reader import connect
+from flock.store.sqlite.records import OF_A_TICK
 
 SYNCHRONOUS: Final = {"process": "NORMAL", "power": "FULL"}
 """https://sqlite.org/pragma.html#pragma_synchronous, in WAL mode."""
@@ -121,18 +122,20 @@ def reopen_dead_letter(path: Path, wanted: UUID) -> StoredDeadLetter:
             msg = f"there is no dead letter {wanted}; `flock board dead-letters` lists them"
             raise NotFound(msg)
         letter = stored_dead_letter(row)
-        if letter.subscription is None:
+        of_a_tick = connection.execute(query("tick"), (row[1],)).fetchone() is not None
+        index = OF_A_TICK if of_a_tick else letter.subscription
+        if index is None:
             msg = (
                 f"dead letter {wanted} is of a call of agent {letter.agent!r}, which no "
                 "subscription gathered; call it again, as in flock.arun(...)"
             )
             raise NotFound(msg)
         for seq in letter.delivered:
-            values = (seq, letter.agent, letter.subscription)
+            values = (seq, letter.agent, index)
             connection.execute(query("reopen_delivery"), values)
         if letter.attempt:  # or it never came as far as a run
             is_batch, emitted, delivered, inputs = row[5], row[7], row[8], row[9]
-            values = (row[1], letter.agent, letter.subscription, is_batch, emitted)
+            values = (row[1], letter.agent, index, is_batch, emitted)
             connection.execute(query("reopen_run"), (*values, delivered, inputs))
         connection.execute(query("drop_dead_letter_inputs"), (wanted.bytes,))
         connection.execute(query("drop_dead_letter"), (wanted.bytes,))

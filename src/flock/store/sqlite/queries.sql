@@ -55,6 +55,12 @@ SELECT run, id FROM artifacts WHERE seq > ? AND seq <= ? AND run IS NOT NULL ORD
 -- name: open_runs
 SELECT id, agent, subscription, is_batch, attempt, due, emitted, deliveries, inputs FROM open_runs;
 
+-- name: tick
+SELECT fire_time, iteration, missed FROM ticks WHERE run = ?;
+
+-- name: import_tick
+INSERT INTO ticks (run, fire_time, iteration, missed) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING;
+
 -- name: deliveries
 SELECT d.agent, d.subscription, d.opens_at, d.arrived, d.number, d.seq
 FROM deliveries AS d ORDER BY d.seq, d.agent, d.subscription;

@@ -23,6 +23,9 @@ ARTIFACT: Final = (
 )
 """What `artifact_from` reads, for a SELECT."""
 
+OF_A_TICK: Final = -1
+"""What stands for the subscription of a run that a tick started."""
+
 Stored: TypeAlias = tuple[Any, ...]
 """A row as SQLite returns it."""
 
@@ -162,11 +165,10 @@ class Progress:
     def values(self) -> Values:
         """Return it as a row of `open_runs`."""
         run, subscription = self.run, self.run.subscription
-        assert subscription is not None
         return (
             id_of(run.key),
             run.agent,
-            subscription.index,
+            OF_A_TICK if subscription is None else subscription.index,
             run.is_batch,
             self._attempt,
             self._due,

@@ -99,6 +99,10 @@ _STEPS: Final = insert(
     value="TEXT",
 )
 _ENDED_STEPS: Final = delete("steps", "run")
+_TICKS: Final = insert(
+    "ticks", "run", "fire_time", "iteration", "missed", after="ON CONFLICT DO NOTHING"
+)
+_ENDED_TICKS: Final = delete("ticks", "run")
 _LETTERS: Final = insert(
     "dead_letters",
     "id",
@@ -222,6 +226,8 @@ class Transaction:
         self._open_runs: dict[int, Progress] = {}
         self._ended: set[int] = set()
         self._steps: list[Values] = []
+        self._ticks: list[Values] = []
+        self._ended_ticks: list[Values] = []
         self._letters: list[Values] = []
         self._letter_inputs: list[Values] = []
         self._redriven: list[Values] = []
@@ -235,6 +241,8 @@ class Transaction:
             key = noted.run.key
             self._open_runs[key] = noted
             self._ended.discard(key)
+            if noted.run.tick is not None:
+                self._ticks.append((id_of(key), *noted.run.tick))
             return
         self._arrived.append(noted)
         if noted.number:
@@ -262,6 +270,7 @@ class Transaction:
             self._redriven.append((commit.redriven.bytes,))
         for charge in commit.charges:
             self._charge(charge)
+        self._give_up(commit.ended)
         for state in commit.states:
             self._states[state.kind, state.key] = state.data
         for entry in commit.logged:
@@ -307,6 +316,8 @@ class Transaction:
         if run.parent_keys:
             places = {a.seq: place for place, a in enumerate(run.artifacts) if a.seq}
             self._consumptions += [(seq, self._run, place) for seq, place in places.items()]
+        if run.tick is not None:
+            self._ended_ticks.append((id_of(run.key),))
         self._used += map(delivery_key, run.deliveries)
         self._end(run.key)
         if commit.closed is not run.deliveries:
@@ -317,6 +328,12 @@ class Transaction:
             self._closed.append(delivery_key(delivery))
             if delivery.run is not None:
                 self._end(delivery.run.key)
+
+    def _give_up(self, runs: Iterable[Run]) -> None:
+        """End runs of ticks that neither succeeded nor are dead letters."""
+        for run in runs:
+            self._end(run.key)
+            self._ended_ticks.append((id_of(run.key),))
 
     def _end(self, run_key: int) -> None:
         self._ended.add(run_key)
@@ -368,6 +385,8 @@ class Transaction:
         ended = [key for key in self._ended if key in self._counters.open_runs]
         if ended:
             _ENDED_RUNS.run(connection, [(id_of(key),) for key in ended])
+        if self._ended_ticks:
+            _ENDED_TICKS.run(connection, self._ended_ticks)
         if self._ended and self._has_steps(connection):
             # also of a run whose record is missing: it may have been noted while there was no room
             buried = {values[1] for values in self._letters}
@@ -391,6 +410,7 @@ class Transaction:
             (_CONSUMPTIONS, self._consumptions),
             (_OPEN_RUNS, [progress.values() for progress in self._open_runs.values()]),
             (_STEPS, self._steps),
+            (_TICKS, self._ticks),
             (_LETTERS, self._letters),
             (_LETTER_INPUTS, self._letter_inputs),
             (_ACCOUNTS, self._accounts),

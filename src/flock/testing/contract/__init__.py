@@ -45,6 +45,7 @@ pytest.register_assert_rewrite(
             "runs",
             "samples",
             "states",
+            "ticks",
             "values",
             "watching",
         )

@@ -13,6 +13,7 @@ from flock.testing.contract.progress import Progress
 from flock.testing.contract.queries import Queries
 from flock.testing.contract.runs import Runs
 from flock.testing.contract.states import States
+from flock.testing.contract.ticks import Ticks
 from flock.testing.contract.values import Values
 from flock.testing.contract.watching import Watching
 
@@ -28,6 +29,7 @@ class StoreContract(
     Queries,
     Runs,
     States,
+    Ticks,
     Values,
     Watching,
 ):

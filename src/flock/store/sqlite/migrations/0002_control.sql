@@ -20,3 +20,11 @@ CREATE TABLE log (
 
 CREATE INDEX log_by_workflow ON log (correlation_id) WHERE correlation_id IS NOT NULL;
 CREATE INDEX log_by_time ON log (at);
+
+-- Ticks of schedules that started runs which have not ended, or are dead letters.
+CREATE TABLE ticks (
+    run BLOB PRIMARY KEY,
+    fire_time REAL NOT NULL,     -- when it was due
+    iteration INTEGER NOT NULL,  -- which run of its schedule it started, from 1
+    missed INTEGER NOT NULL      -- how many ticks before it got no run of their own
+) STRICT, WITHOUT ROWID;
