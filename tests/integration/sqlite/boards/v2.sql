@@ -17,9 +17,9 @@ CREATE TABLE accounts (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO "accounts" VALUES('','',X'','some/model',1,10,5,0,0.25,0,0.0);
 INSERT INTO "accounts" VALUES('','slow',X'','some/model',1,10,5,0,0.25,0,0.0);
-INSERT INTO "accounts" VALUES('019b76daa80079a58ae3e9dc704a0a5d','',X'','some/model',1,10,5,0,0.25,0,0.0);
-INSERT INTO "accounts" VALUES('019b76daa80079a58ae3e9dc704a0a5d','slow',X'','some/model',1,10,5,0,0.25,0,0.0);
-INSERT INTO "accounts" VALUES('019b76daa80079a58ae3e9dc704a0a5d','slow',X'019B76DAA80079A589C2E690E5D88788','some/model',1,10,5,0,0.25,0,0.0);
+INSERT INTO "accounts" VALUES('019b76daa8007d1485a04d5c692550a8','',X'','some/model',1,10,5,0,0.25,0,0.0);
+INSERT INTO "accounts" VALUES('019b76daa8007d1485a04d5c692550a8','slow',X'','some/model',1,10,5,0,0.25,0,0.0);
+INSERT INTO "accounts" VALUES('019b76daa8007d1485a04d5c692550a8','slow',X'019B76DAA8007D1486814210FCB7DD7D','some/model',1,10,5,0,0.25,0,0.0);
 CREATE TABLE arrivals (
     agent TEXT NOT NULL,
     subscription INTEGER NOT NULL,
@@ -51,13 +51,13 @@ CREATE TABLE artifacts (
     depth INTEGER NOT NULL,
     run BLOB                     -- the run that made it; NULL from outside
 ) STRICT;
-INSERT INTO "artifacts" VALUES(1,X'019B76DAA80079A58AE3E9DC704A0A56','stored.Order',2,'{"n":1,"note":""}',4064773766,'external','first',NULL,NULL,NULL,NULL,1767225600.0,NULL,0,NULL);
-INSERT INTO "artifacts" VALUES(2,X'019B76DAA80079A58AE3E9DC704A0A57','stored.Payment',1,'{"n":1}',3889724454,'external','first',NULL,'["gr\u00fcn", "paid"]',NULL,NULL,1767225600.0,NULL,0,NULL);
-INSERT INTO "artifacts" VALUES(3,X'019B76DAA80079A58AE3E9DC704A0A58','stored.Order',2,'{"n":2,"note":"waits"}',2000130757,'external','019b76daa80079a58ae3e9dc704a0a58',NULL,NULL,'{"kind":"Private","agents":["auditor","pair"]}','private',1767225600.0,NULL,0,NULL);
-INSERT INTO "artifacts" VALUES(4,X'019B76DAA80079A58AE3E9DC704A0A59','stored.Broken',1,'{"n":3}',3227782294,'external','019b76daa80079a58ae3e9dc704a0a59','p',NULL,NULL,NULL,1767225600.0,NULL,0,NULL);
-INSERT INTO "artifacts" VALUES(5,X'019B76DAA80079A58AE3E9DC704A0A5A','stored.Pair',1,'{"n":1}',2094885367,'pair','first',NULL,NULL,NULL,NULL,1767225600.0,X'019B76DAA80079A58AE3E9DC704A0A56019B76DAA80079A58AE3E9DC704A0A57',1,X'4D2C006EED14E9182C5F4D8A8B47AD39');
-INSERT INTO "artifacts" VALUES(6,X'019B76DAA80079A58AE3E9DC704A0A5C','flock.WorkflowError',1,'{"failed_agent":"broken","error_type":"ValueError","error_message":"number 3 is broken","timestamp":"2026-01-01T00:00:00Z","task_id":"019b76daa80079a5812bede0bfe27de3.1","run_id":"019b76daa80079a5812bede0bfe27de3","attempt":1}',1470286734,'broken','019b76daa80079a58ae3e9dc704a0a59',NULL,NULL,NULL,NULL,1767225600.0,X'019B76DAA80079A58AE3E9DC704A0A59',1,NULL);
-INSERT INTO "artifacts" VALUES(7,X'019B76DAA80079A58AE3E9DC704A0A5D','stored.Slow',1,'{"n":4}',191861931,'external','019b76daa80079a58ae3e9dc704a0a5d',NULL,NULL,NULL,NULL,1767225600.0,NULL,0,NULL);
+INSERT INTO "artifacts" VALUES(1,X'019B76DAA8007D1485A04D5C692550A1','stored.Order',2,'{"n":1,"note":""}',3726976639,'external','first',NULL,NULL,NULL,NULL,1767225600.0,NULL,0,NULL);
+INSERT INTO "artifacts" VALUES(2,X'019B76DAA8007D1485A04D5C692550A2','stored.Payment',1,'{"n":1}',3905383481,'external','first',NULL,'["gr\u00fcn", "paid"]',NULL,NULL,1767225600.0,NULL,0,NULL);
+INSERT INTO "artifacts" VALUES(3,X'019B76DAA8007D1485A04D5C692550A3','stored.Order',2,'{"n":2,"note":"waits"}',234827705,'external','019b76daa8007d1485a04d5c692550a3',NULL,NULL,'{"kind":"Private","agents":["pair","auditor"]}','private',1767225600.0,NULL,0,NULL);
+INSERT INTO "artifacts" VALUES(4,X'019B76DAA8007D1485A04D5C692550A4','stored.Broken',1,'{"n":3}',480118588,'external','019b76daa8007d1485a04d5c692550a4','p',NULL,NULL,NULL,1767225600.0,NULL,0,NULL);
+INSERT INTO "artifacts" VALUES(5,X'019B76DAA8007D1485A04D5C692550A5','stored.Pair',1,'{"n":1}',3791807776,'pair','first',NULL,NULL,NULL,NULL,1767225600.0,X'019B76DAA8007D1485A04D5C692550A1019B76DAA8007D1485A04D5C692550A2',1,X'21F1DE7789547598DF817F1FB103943C');
+INSERT INTO "artifacts" VALUES(6,X'019B76DAA8007D1485A04D5C692550A7','flock.WorkflowError',1,'{"failed_agent":"broken","error_type":"ValueError","error_message":"number 3 is broken","timestamp":"2026-01-01T00:00:00Z","task_id":"019b76daa8007d148e684960a68d271e.1","run_id":"019b76daa8007d148e684960a68d271e","attempt":1}',1981088857,'broken','019b76daa8007d1485a04d5c692550a4',NULL,NULL,NULL,NULL,1767225600.0,X'019B76DAA8007D1485A04D5C692550A4',1,NULL);
+INSERT INTO "artifacts" VALUES(7,X'019B76DAA8007D1485A04D5C692550A8','stored.Slow',1,'{"n":4}',74482868,'external','019b76daa8007d1485a04d5c692550a8',NULL,NULL,NULL,NULL,1767225600.0,NULL,0,NULL);
 CREATE TABLE consumptions (
     seq INTEGER NOT NULL,
     run INTEGER NOT NULL,        -- number of the run
@@ -71,7 +71,7 @@ CREATE TABLE dead_letter_inputs (
     letter BLOB NOT NULL,
     PRIMARY KEY (seq, letter)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "dead_letter_inputs" VALUES(4,X'019B76DAA80079A58AE3E9DC704A0A5B');
+INSERT INTO "dead_letter_inputs" VALUES(4,X'019B76DAA8007D1485A04D5C692550A6');
 CREATE TABLE dead_letters (
     id BLOB PRIMARY KEY,
     run BLOB NOT NULL,
@@ -90,7 +90,7 @@ CREATE TABLE dead_letters (
     error_message TEXT NOT NULL,
     created REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "dead_letters" VALUES(X'019B76DAA80079A58AE3E9DC704A0A5B',X'019B76DAA80079A5812BEDE0BFE27DE3','broken',0,'019b76daa80079a58ae3e9dc704a0a59',0,1,4,1767225600.0,6,0,'[4]',NULL,'ValueError','number 3 is broken',1767225600.0);
+INSERT INTO "dead_letters" VALUES(X'019B76DAA8007D1485A04D5C692550A6',X'019B76DAA8007D148E684960A68D271E','broken',0,'019b76daa8007d1485a04d5c692550a4',0,1,5,1767225600.0,6,0,'[4]',NULL,'ValueError','number 3 is broken',1767225600.0);
 CREATE TABLE deliveries (
     seq INTEGER NOT NULL,
     agent TEXT NOT NULL,
@@ -117,6 +117,8 @@ CREATE TABLE log (
     position INTEGER NOT NULL,   -- the newest seq with it
     run INTEGER NOT NULL         -- the number of the newest run with it
 ) STRICT;
+INSERT INTO "log" VALUES(1,'run_failed',1767225600.0,'019b76daa8007d1485a04d5c692550a4','{"version":1,"agent":"broken","run_id":"019b76daa8007d148e684960a68d271e","attempt":1,"error_type":"ValueError","error_message":"number 3 is broken","usage":{}}',6,1);
+INSERT INTO "log" VALUES(2,'dead_lettered',1767225600.0,'019b76daa8007d1485a04d5c692550a4','{"version":1,"agent":"broken","dead_letter_id":"019b76da-a800-7d14-85a0-4d5c692550a6","error_type":"ValueError","error_message":"number 3 is broken"}',6,1);
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -133,7 +135,7 @@ CREATE TABLE open_runs (
     inputs TEXT                  -- a JSON array of seqs and of artifacts that are not on the
                                  -- board; NULL if they are the deliveries'
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "open_runs" VALUES(X'019B76DAA80079A589C2E690E5D88788','slow',0,0,1,0.0,0,'[7]',NULL);
+INSERT INTO "open_runs" VALUES(X'019B76DAA8007D1486814210FCB7DD7D','slow',0,0,1,0.0,0,'[7]',NULL);
 CREATE TABLE runs (
     number INTEGER PRIMARY KEY,
     id BLOB NOT NULL UNIQUE,
@@ -147,7 +149,7 @@ CREATE TABLE runs (
     made INTEGER NOT NULL,       -- how many artifacts it put on the board
     inputs BLOB NOT NULL         -- ids, one after the other, also of what was deleted since
 ) STRICT;
-INSERT INTO "runs" VALUES(1,X'4D2C006EED14E9182C5F4D8A8B47AD39','pair','first',1767225600.0,1,2,1767225600.0,5,1,X'019B76DAA80079A58AE3E9DC704A0A56019B76DAA80079A58AE3E9DC704A0A57');
+INSERT INTO "runs" VALUES(1,X'21F1DE7789547598DF817F1FB103943C','pair','first',1767225600.0,1,2,1767225600.0,5,1,X'019B76DAA8007D1485A04D5C692550A1019B76DAA8007D1485A04D5C692550A2');
 CREATE TABLE states (
     kind TEXT NOT NULL,
     key TEXT NOT NULL,
@@ -160,7 +162,13 @@ CREATE TABLE steps (
     value TEXT NOT NULL,         -- JSON
     PRIMARY KEY (run, name)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO "steps" VALUES(X'019B76DAA80079A589C2E690E5D88788','first','{"$value": "before"}');
+INSERT INTO "steps" VALUES(X'019B76DAA8007D1486814210FCB7DD7D','first','{"$value": "before"}');
+CREATE TABLE ticks (
+    run BLOB PRIMARY KEY,
+    fire_time REAL NOT NULL,     -- when it was due
+    iteration INTEGER NOT NULL,  -- which run of its schedule it started, from 1
+    missed INTEGER NOT NULL      -- how many ticks before it got no run of their own
+) STRICT, WITHOUT ROWID;
 CREATE INDEX artifacts_by_type ON artifacts (type);
 CREATE INDEX artifacts_by_workflow ON artifacts (correlation_id);
 CREATE INDEX artifacts_by_producer ON artifacts (produced_by);
