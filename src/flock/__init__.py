@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from flock.core.agent import Agent
     from flock.core.artifacts import Artifact
     from flock.core.builder import AgentBuilder
+    from flock.core.conditions import Activation, BoardView, Condition
     from flock.core.context import Context, ContextProvider, ContextRequest, EvalInputs, EvalResult
     from flock.core.deltas import GuardFound, ModelCalled, PartialOutput, Token, ToolCalled
     from flock.core.feedback import Feedback
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from flock.core.system import GroupExpired, WorkflowError
     from flock.core.tool import Tool, ToolAnswer, ToolImage, ToolResource
     from flock.core.types import flock_type, upcasts
+    from flock.core.until import ArtifactCount, Until, When, WorkflowArtifacts
     from flock.core.usage import Budget, Reservation, Spent, Usage
     from flock.core.visibility import (
         AfterVisibility,
@@ -136,12 +138,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ABSENT",
+    "Activation",
     "AfterVisibility",
     "Agent",
     "AgentBuilder",
     "AgentComponent",
     "AgentIdentity",
     "Artifact",
+    "ArtifactCount",
     "ArtifactPair",
     "ArtifactPublished",
     "ArtifactSummary",
@@ -152,6 +156,7 @@ __all__ = [
     "Board",
     "BoardGuard",
     "BoardIdle",
+    "BoardView",
     "Budget",
     "BudgetExceeded",
     "ChatAnswer",
@@ -160,6 +165,7 @@ __all__ = [
     "Clock",
     "CollectionResult",
     "Comparison",
+    "Condition",
     "ConsumptionRecord",
     "Context",
     "ContextOverflow",
@@ -268,9 +274,12 @@ __all__ = [
     "TuningProgress",
     "TuningReport",
     "TypeRegistryError",
+    "Until",
     "UpcastError",
     "Usage",
     "Visibility",
+    "When",
+    "WorkflowArtifacts",
     "WorkflowError",
     "WorkflowIdle",
     "WorkflowStatus",
@@ -311,6 +320,7 @@ _MODULES = {
     "flock.core.agent": ("Agent",),
     "flock.core.artifacts": ("Artifact",),
     "flock.core.builder": ("AgentBuilder",),
+    "flock.core.conditions": ("Activation", "BoardView", "Condition"),
     "flock.core.context": (
         "Context",
         "ContextProvider",
@@ -361,6 +371,7 @@ _MODULES = {
         "flock_type",
         "upcasts",
     ),
+    "flock.core.until": ("ArtifactCount", "Until", "When", "WorkflowArtifacts"),
     "flock.core.usage": (
         "Budget",
         "Reservation",

@@ -466,7 +466,6 @@ async def test_a_bad_declaration_names_agent_word_and_remedy_and_leaves_the_agen
 
 
 LATER: list[tuple[str, Declare]] = [
-    ("consumes: activation=", lambda b: b.consumes(Letter, activation=bool)),
     ("schedule: this word", lambda b: b.schedule(every=5, after=0, max_repeats=2, tz="UTC")),
     ("schedule: this word", lambda b: b.schedule(cron="* * * * *", tz=UTC)),
     ("schedule: this word", lambda b: b.schedule(at=datetime.now(UTC))),

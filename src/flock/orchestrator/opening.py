@@ -150,10 +150,13 @@ class Opening:
         """Let nobody take it for idle when what is left of its work is cancelled."""
         if self._parts.idle.total:
             self._parts.signal.fail(NotIdle("the board was shut down before it became idle"))
+        self._parts.awaiting.fail(NotIdle("the board was shut down before the condition held"))
 
     def _closed(self) -> None:
         self.state, self.loop, self._done = "closed", None, None
         self._parts.signal.fail(NotIdle("the board was shut down before it became idle"))
+        self._parts.awaiting.fail(NotIdle("the board was shut down before the condition held"))
+        self._parts.lookout.clear()
         self._parts.idle.release()
         self._parts.events.end()
 
@@ -162,6 +165,7 @@ class Opening:
         parts = self._parts
         parts.lifecycle.forget()
         parts.workbench.forget()
+        parts.lookout.clear()
         parts.router.clear()
         parts.signal.clear()
         parts.idle.clear(parts.clock.time())

@@ -246,7 +246,9 @@ class Publisher:
         commit.progress = [run for run in (maker, begun) if run is not None and run.deliveries]
         if self._keeps_progress and not self._components.decides_deliveries:
             for delivery in commit.opened:
-                if delivery.subscription.is_gated and not delivery.opens_at:
+                subscription = delivery.subscription
+                waits = delivery.opens_at or subscription.activation is not None
+                if subscription.is_gated and not waits:
                     delivery.arrived = commit.at
 
     def _follow_up(self, commit: Commit, on_stored: Callable[[], None] | None) -> None:

@@ -11,6 +11,7 @@ from flock.engines.dspy import ModelShelf
 from flock.engines.threads import ThreadPool
 from flock.orchestrator import inside
 from flock.orchestrator.attempts import Attempts
+from flock.orchestrator.awaiting import Awaiting
 from flock.orchestrator.component_runner import ComponentRunner
 from flock.orchestrator.embeddings import Embeddings
 from flock.orchestrator.events import BoardIdle, EventBus, WorkflowIdle
@@ -19,6 +20,7 @@ from flock.orchestrator.history import load_history
 from flock.orchestrator.idle import Idle, IdleSignal
 from flock.orchestrator.ledger import Ledger
 from flock.orchestrator.lifecycle_manager import LifecycleManager
+from flock.orchestrator.lookout import Lookout
 from flock.orchestrator.matcher import Matcher
 from flock.orchestrator.outcomes import Outcomes
 from flock.orchestrator.patience import Patience
@@ -51,6 +53,8 @@ class Parts:
         workbench: Agents' tools, and the connections to MCP servers.
         idle: What is open.
         signal: Who waits for the board to become idle.
+        lookout: Who asks whether conditions hold.
+        awaiting: Who waits until one does.
         embeddings: What texts are about.
         ledger: What runs spend, and budgets.
         publisher: Objects to artifacts, artifacts to commits.
@@ -92,6 +96,8 @@ class Parts:
             self.lifecycle.spawn,
             self._announce_idle,
         )
+        self.lookout = Lookout(store, clock, self.idle, self.signal)
+        self.awaiting = Awaiting(self.lookout, clock)
         self.embeddings = Embeddings(embedder, self.lifecycle.spawn, clock.working)
         self.patience = Patience(store, clock)
         self.ledger = Ledger(store, self.patience, clock, self.idle)
@@ -134,7 +140,14 @@ class Parts:
             clock, self.events, self.idle, attempts, max_concurrency=max_concurrency
         )
         self.gathering = Gathering(
-            clock, self.events, self.idle, self.lifecycle, self.scheduler, self.outcomes, store
+            clock,
+            self.events,
+            self.idle,
+            self.lifecycle,
+            self.scheduler,
+            self.outcomes,
+            store,
+            self.lookout,
         )
         self.router = Router(
             clock,
@@ -165,6 +178,8 @@ class Parts:
     def _on_workflow_zero(self, workflow: str) -> None:
         if self.ledger.of_workflows:
             self.ledger.forget(workflow)
+        if self.gathering.activating.is_used:
+            self.gathering.activating.forget(workflow)
         if self.events.is_heard:
             self.events.tell(WorkflowIdle(as_datetime(self.clock.time()), workflow))
 
