@@ -31,6 +31,8 @@ from flock import (
     OrchestratorComponent,
     PublicVisibility,
     TypeRegistryError,
+    Until,
+    When,
     flock_type,
 )
 
@@ -219,6 +221,24 @@ BAD_INPUTS: list[tuple[str, str, str, Declare]] = [
     ("producer int", "consumes", "one or more words", lambda b: b.consumes(Order, from_agents=3)),
     ("no producer", "consumes", "one or more words", lambda b: b.consumes(Order, from_agents=())),
     ("producer type", "consumes", "one or more", lambda b: b.consumes(Order, from_agents=[Order])),
+    (
+        "activation type",
+        "consumes",
+        "such as When.corr",
+        lambda b: b.consumes(Order, activation=Order),
+    ),
+    (
+        "activation of the board",
+        "consumes",
+        "an activation about one workflow",
+        lambda b: b.consumes(Order, activation=Until.exists(Order)),
+    ),
+    (
+        "unfinished activation",
+        "consumes",
+        "finish it with count_at_least",
+        lambda b: b.consumes(Order, activation=When.correlation(Order)),
+    ),
 ]
 
 BAD_OUTPUTS: list[tuple[str, str, str, Declare]] = [
