@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel, computed_field
 
 from flock import (
+    Artifact,
     BatchSpec,
     BoardView,
     Condition,
@@ -189,6 +190,47 @@ async def test_deletions_count() -> None:
         assert await flock.store.keep_newest(0) == 1
         assert await none is True
         assert await second is True
+
+
+async def test_a_field_that_is_deleted_may_be_found_in_an_older_artifact() -> None:
+    async with Flock() as flock:
+        await flock.publish(Order(number=1), correlation_id="old")
+        await flock.publish(Order(number=1), correlation_id="new")
+        one = Until.any_field(Order, field="number", predicate=lambda n: n == 1)
+        task = waiting(flock, one & Until.exists(Invoice))
+        assert not await answered(task)
+        await flock.publish(Order(number=2), correlation_id="new")
+        assert await flock.store.keep_newest(1) == 1
+        assert not await answered(task)
+        await flock.publish(Invoice())
+        assert await task is True
+
+
+async def test_one_commit_may_be_about_many_workflows() -> None:
+    async with Flock() as flock:
+        workflows = ["a", "b", "c"]
+        tasks = [waiting(flock, Until.exists(Order, correlation_id=w)) for w in workflows]
+        assert not await answered(tasks[0])
+        await flock.publish_many([Artifact.of(Order(), correlation_id=w) for w in workflows])
+        assert await asyncio.gather(*tasks) == [True] * 3
+
+
+async def test_who_begins_to_wait_while_others_publish_counts_each_once() -> None:
+    async with Flock() as flock:
+        total = 0
+        for rounds in range(30):
+            publishing = [asyncio.ensure_future(flock.publish(Order())) for _ in range(rounds)]
+            total += rounds
+            tasks: list[asyncio.Task[bool]] = []
+            for _ in range(10):
+                tasks.append(waiting(flock, Until.artifact_count(Order).at_least(total + 1)))
+                tasks.append(waiting(flock, Until.artifact_count(Order).at_least(total)))
+                await asyncio.sleep(0)
+            await asyncio.gather(*publishing)
+            await QUIET.settle()
+            assert [task.done() for task in tasks] == [False, True] * 10
+            for task in tasks:
+                task.cancel()
 
 
 async def test_a_restarted_board_counts_what_was_there() -> None:
