@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from flock.core.agent import Agent
     from flock.core.artifacts import Artifact
     from flock.core.builder import AgentBuilder
+    from flock.core.conditions import Activation, BoardView, Condition
     from flock.core.context import Context, ContextProvider, ContextRequest, EvalInputs, EvalResult
     from flock.core.deltas import GuardFound, ModelCalled, PartialOutput, Token, ToolCalled
     from flock.core.feedback import Feedback
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from flock.core.system import GroupExpired, WorkflowError
     from flock.core.tool import Tool, ToolAnswer, ToolImage, ToolResource
     from flock.core.types import flock_type, upcasts
+    from flock.core.until import ArtifactCount, Until, When, WorkflowArtifacts
     from flock.core.usage import Budget, Reservation, Spent, Usage
     from flock.core.visibility import (
         AfterVisibility,
@@ -152,6 +154,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ABSENT",
+    "Activation",
     "AfterVisibility",
     "Agent",
     "AgentBuilder",
@@ -159,6 +162,7 @@ __all__ = [
     "AgentIdentity",
     "AlreadyAnswered",
     "Artifact",
+    "ArtifactCount",
     "ArtifactPair",
     "ArtifactPublished",
     "ArtifactSummary",
@@ -169,6 +173,7 @@ __all__ = [
     "Board",
     "BoardGuard",
     "BoardIdle",
+    "BoardView",
     "Budget",
     "BudgetExceeded",
     "ChatAnswer",
@@ -177,6 +182,7 @@ __all__ = [
     "Clock",
     "CollectionResult",
     "Comparison",
+    "Condition",
     "ConsumptionRecord",
     "Context",
     "ContextOverflow",
@@ -294,10 +300,13 @@ __all__ = [
     "TuningReport",
     "TypeRegistryError",
     "UnknownEvent",
+    "Until",
     "UpcastError",
     "Usage",
     "Visibility",
+    "When",
     "Workflow",
+    "WorkflowArtifacts",
     "WorkflowCancelled",
     "WorkflowError",
     "WorkflowIdle",
@@ -343,6 +352,7 @@ _MODULES = {
     "flock.core.agent": ("Agent",),
     "flock.core.artifacts": ("Artifact",),
     "flock.core.builder": ("AgentBuilder",),
+    "flock.core.conditions": ("Activation", "BoardView", "Condition"),
     "flock.core.context": (
         "Context",
         "ContextProvider",
@@ -394,6 +404,7 @@ _MODULES = {
         "flock_type",
         "upcasts",
     ),
+    "flock.core.until": ("ArtifactCount", "Until", "When", "WorkflowArtifacts"),
     "flock.core.usage": (
         "Budget",
         "Reservation",

@@ -17,6 +17,7 @@ from flock import (
     EngineComponent,
     EvalInputs,
     EvalResult,
+    FilterConfig,
     Flock,
     InMemoryBlackboardStore,
 )
@@ -168,6 +169,9 @@ class SuspendingStore(InMemoryBlackboardStore):
 
     async def commit(self, commit: Commit) -> None:
         await self._finished(super().commit(commit))
+
+    async def count(self, where: FilterConfig | None = None, *, until: int | None = None) -> int:
+        return await self._finished(super().count(where, until=until))
 
     async def spent(
         self,

@@ -31,6 +31,8 @@ from flock import (
     OrchestratorComponent,
     PublicVisibility,
     TypeRegistryError,
+    Until,
+    When,
     flock_type,
 )
 
@@ -219,6 +221,24 @@ BAD_INPUTS: list[tuple[str, str, str, Declare]] = [
     ("producer int", "consumes", "one or more words", lambda b: b.consumes(Order, from_agents=3)),
     ("no producer", "consumes", "one or more words", lambda b: b.consumes(Order, from_agents=())),
     ("producer type", "consumes", "one or more", lambda b: b.consumes(Order, from_agents=[Order])),
+    (
+        "activation type",
+        "consumes",
+        "such as When.corr",
+        lambda b: b.consumes(Order, activation=Order),
+    ),
+    (
+        "activation of the board",
+        "consumes",
+        "an activation about one workflow",
+        lambda b: b.consumes(Order, activation=Until.exists(Order)),
+    ),
+    (
+        "unfinished activation",
+        "consumes",
+        "finish it with count_at_least",
+        lambda b: b.consumes(Order, activation=When.correlation(Order)),
+    ),
 ]
 
 BAD_OUTPUTS: list[tuple[str, str, str, Declare]] = [
@@ -481,9 +501,7 @@ async def test_a_bad_declaration_names_agent_word_and_remedy_and_leaves_the_agen
         assert [p.number for p in await board.store.get_by_type(Parcel)] == [7]
 
 
-LATER: list[tuple[str, Declare]] = [
-    ("consumes: activation=", lambda b: b.consumes(Letter, activation=bool)),
-]
+LATER: list[tuple[str, Declare]] = []
 
 
 @pytest.mark.parametrize(("word", "declare"), LATER)

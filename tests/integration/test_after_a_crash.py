@@ -29,6 +29,7 @@ from flock import (
     GroupExpired,
     JoinSpec,
     SQLiteBlackboardStore,
+    When,
 )
 from flock.core.delivery import Delivery, Run
 from flock.store.protocol import Commit
@@ -114,6 +115,41 @@ async def test_a_group_that_is_to_run_when_it_expires_is_told_of_once(
             assert [out.ns for out in await each.get_by_type(Out)] == [[1]]
         assert rows(each.path, "SELECT count(*) FROM deliveries") == [(0,)]
         assert rows(each.path, "SELECT count(*) FROM open_runs") == [(0,)]
+
+
+@pytest.mark.parametrize("batch", [None, BatchSpec(size=2)])
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("name", ["Left", "Right", "Third", "Out"])
+async def test_what_an_activation_holds_or_lets_go_on_comes_out_once(
+    tmp_path: Path, name: str, batch: BatchSpec | None, *, before: bool
+) -> None:
+    """Whatever was the last thing on record: what waits, what it waits for, or what came of it."""
+    ready = When.correlation(Right).count_at_least(2) & When.correlation(Third).exists()
+
+    def board(store: SQLiteBlackboardStore) -> Flock:
+        async def take(inputs: EvalInputs) -> Out:
+            return Out(ns=[artifact.payload["n"] for artifact in inputs.artifacts])
+
+        flock = Flock(store=store)
+        agent = flock.agent("take").consumes(Left, activation=ready, batch=batch)
+        agent.publishes(Out).calls(take)
+        return flock
+
+    store = Crashing(tmp_path / "board.db", lambda c: publishes(c, name), before=before)
+    models = [Left(n=1), Right(n=1), Right(n=2), Left(n=2), Third(n=1)]
+    async with board(store) as flock:
+        for n, model in enumerate(models):
+            await flock.publish(model, correlation_id="w", idempotency_key=str(n))
+        await flock.run_until_idle()
+        expected = sorted(out.ns for out in await store.get_by_type(Out))
+    async with board(copy := SQLiteBlackboardStore(store.copy)) as flock:
+        for n, model in enumerate(models):
+            await flock.publish(model, correlation_id="w", idempotency_key=str(n))
+        report = await flock.run_until_idle()
+        assert report.waiting == 0
+        assert sorted(out.ns for out in await copy.get_by_type(Out)) == expected
+    assert expected == ([[1], [2]] if batch is None else [[1, 2]])
+    assert rows(copy.path, "SELECT count(*) FROM deliveries") == [(0,)]
 
 
 async def test_a_counted_window_that_was_over_expires_as_a_whole(tmp_path: Path) -> None:

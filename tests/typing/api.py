@@ -11,11 +11,13 @@ from typing import assert_type
 from pydantic import BaseModel
 
 from flock import (
+    Activation,
     Agent,
     AgentBuilder,
     Artifact,
     BatchSpec,
     Board,
+    Condition,
     Context,
     EngineComponent,
     EvalInputs,
@@ -31,6 +33,8 @@ from flock import (
     PrivateVisibility,
     SemanticMatch,
     ToolAnswer,
+    Until,
+    When,
     WorkflowStatus,
     flock_tool,
     flock_type,
@@ -212,6 +216,18 @@ async def use_tools() -> None:
 
 
 # --- the board --------------------------------------------------------------------------------
+
+
+async def conditions(board: Flock) -> None:
+    done = Until.artifact_count(Receipt, tags="paid").at_least(3) & ~Until.idle()
+    assert_type(done, Condition)
+    assert_type(await board.run_until(done | Until.workflow_error("w"), timeout=5), bool)
+    board.run_until(Until.artifact_count(Receipt))  # pyright: ignore[reportArgumentType, reportUnusedCoroutine]
+    board.run_until(When.correlation(Receipt).exists())  # pyright: ignore[reportArgumentType, reportUnusedCoroutine]
+    ready = When.correlation(Receipt).exists() | When.correlation("Order").count_at_most(2)
+    assert_type(ready, Activation)
+    assert_type(board.agent("waits").consumes(Order, activation=ready), AgentBuilder)
+    board.agent("x").consumes(Order, activation=done)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 async def use(board: Flock) -> None:

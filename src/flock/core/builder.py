@@ -20,6 +20,7 @@ from typing import (
 from pydantic import BaseModel
 
 from flock.core.agent import Agent
+from flock.core.conditions import Activation, checked_activation
 from flock.core.lifecycle import can_answer
 from flock.core.retry import Backoff, RetryOn, retry_policy
 from flock.core.schedule import schedule_spec
@@ -53,7 +54,7 @@ class _ConsumesOptions(TypedDict, total=False):
     batch: BatchSpec | None
     mode: Mode
     priority: int
-    activation: object
+    activation: Activation | None
     semantic_match: str | SemanticMatch | Sequence[str | SemanticMatch] | None
 
 
@@ -151,7 +152,7 @@ class AgentBuilder:
         batch: BatchSpec | None = None,
         mode: Mode = "both",
         priority: int = 0,
-        activation: object = None,
+        activation: Activation | None = None,
         semantic_match: str | SemanticMatch | Sequence[str | SemanticMatch] | None = None,
     ) -> Self:
         """Start the agent on these types: all of them in one call, any of several calls.
@@ -168,14 +169,14 @@ class AgentBuilder:
             mode: `"events"`: started by published artifacts only; `"direct"`: by `arun`
                 and `invoke` only; `"both"`.
             priority: Higher runs first when both are ready.
-            activation: Comes with a later version.
+            activation: What has to hold in an artifact's workflow before it goes on to the gate
+                or to a run, such as `When.correlation(Vote).count_at_least(3)`. Until then it
+                waits.
             semantic_match: What the text of each artifact must be about: a query such as
                 `"urgent billing problem"`, a `SemanticMatch`, or several, all of which must
                 hold. Asked last. Needs the board's embedder, or the extra `semantic`.
         """
         word = self._word("consumes")
-        if activation is not None:
-            word.later("activation=")
         entries = word.entries(types)
         word.mode(mode, priority)
         word.gates(entries, join, batch)
@@ -194,6 +195,7 @@ class AgentBuilder:
                 mode=mode,
                 priority=priority,
                 semantic=word.semantic(semantic_match, entries),
+                activation=word.trying(checked_activation, activation),
             )
         )
         return self._done()

@@ -9,6 +9,7 @@ from datetime import timedelta
 from hashlib import blake2b
 from typing import Any, Final, Literal
 
+from flock.core.conditions import Activation
 from flock.core.semantic import SemanticMatch
 from flock.core.spans import seconds
 from flock.core.types import TypeEntry
@@ -96,8 +97,10 @@ class Subscription:
         mode: `"events"` is started by published artifacts only, `"direct"` by `arun` and
             `invoke` only, `"both"` by either.
         priority: Higher runs first when both are ready.
+        activation: What has to hold in an artifact's workflow before it goes on, if anything.
         counts: How many artifacts of each type name a group has.
-        is_gated: Whether it gathers several artifacts before it runs.
+        is_gated: Whether it waits for something before it runs: for other artifacts, or for a
+            condition.
         salt: Tells the ids of ungated runs over one artifact apart: 60 bits of a hash, for the
             low ones of the artifact's id.
     """
@@ -114,13 +117,15 @@ class Subscription:
     mode: Mode = "both"
     priority: int = 0
     semantic: tuple[SemanticMatch, ...] = ()
+    activation: Activation | None = None
     counts: dict[str, int] = field(init=False)
     is_gated: bool = field(init=False)
     salt: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.counts = Counter(entry.name for entry in self.types)
-        self.is_gated = self.batch is not None or self.join is not None or len(self.types) > 1
+        gathers = self.batch is not None or self.join is not None or len(self.types) > 1
+        self.is_gated = gathers or self.activation is not None
         self.salt = salt_of(self.agent, self.index)
 
 

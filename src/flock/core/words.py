@@ -20,7 +20,7 @@ from flock.core.spans import seconds
 from flock.core.subscription import MODES, ON_EXPIRED, BatchSpec, JoinSpec
 from flock.core.types import TypeEntry, registry
 from flock.core.visibility import as_public
-from flock.errors import DeclarationError, NotYetAvailable, TypeRegistryError
+from flock.errors import DeclarationError, TypeRegistryError
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -56,11 +56,6 @@ class Word:
         """Refuse what the word was given."""
         msg = f"{self._owner}, {self._name}: {reason}"
         raise DeclarationError(msg) from None
-
-    def later(self, what: str = "this word") -> NoReturn:
-        """Say that something comes with a later version."""
-        msg = f"{self._owner}, {self._name}: {what} comes with a later version; leave it out"
-        raise NotYetAvailable(msg)
 
     def trying(self, check: Callable[..., T], *args: object, **options: object) -> T:
         """Return what a check of an argument returns; its `ValueError` is the refusal."""

@@ -151,6 +151,19 @@ class Calls:
             msg = f"give agent {agent.name!r} at least one input"
             raise PublishError(msg)
         self._parts.scheduler.require_going(agent)
+        self._parts.idle.reserved += 1  # the board is not at rest between input and run
+        try:
+            return await self._begun(agent, inputs, depth, on_output)
+        finally:
+            self._parts.idle.unreserve()
+
+    async def _begun(
+        self,
+        agent: Agent,
+        inputs: Sequence[object],
+        depth: int,
+        on_output: Callable[[Artifact], None] | None,
+    ) -> tuple[Job, Call]:
         artifacts = await self._stored(agent, inputs, depth)
         call = Call(
             asyncio.get_running_loop().create_future(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
-from typing import TYPE_CHECKING, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Literal, Self
 from uuid import UUID
 
 from flock.clock import Clock, ShiftedClock, SystemClock
@@ -19,6 +19,7 @@ from flock.core.artifacts import (
     is_text,
 )
 from flock.core.builder import AgentBuilder, settle
+from flock.core.conditions import Condition, asks_about_work, checked_condition
 from flock.core.context import ContextProvider
 from flock.core.lifecycle import Engine
 from flock.core.question import Question
@@ -35,7 +36,6 @@ from flock.errors import (
     DeclarationError,
     NotFound,
     NotIdle,
-    NotYetAvailable,
     PublishError,
     StoreError,
 )
@@ -566,6 +566,43 @@ class Flock:
         await self._opening.open()
         await self._opening.serve()
 
+    async def run_until(self, condition: Condition, *, timeout: Span | None = None) -> bool:
+        """Wait until a condition holds, also on a board that is idle.
+
+        It is looked at when something that it depends on happens, and after every single commit:
+        one that holds for a moment only is seen. Any number of callers may wait.
+
+        Args:
+            condition: Made with `Until`, or one of your own (`Condition`); several are combined
+                with `&`, `|` and `~`.
+            timeout: How long to wait: a `timedelta` or seconds of the board's clock. 0 asks once.
+
+        Returns:
+            True as soon as it holds; False when the time is over. Work goes on either way.
+
+        Raises:
+            DeclarationError: It is no condition.
+            NotIdle: The board is shutting down, or was shut down before; or it was called inside
+                an agent or a hook and depends on work, which includes the caller's.
+        """
+        wanted = checked_condition(condition)
+        span = None if timeout is None else seconds(timeout, "timeout", zero=True)
+        if inside.where(self) is not None and asks_about_work(wanted):
+            msg = (
+                f"run_until({wanted!r}) was called inside {inside.who(self)}, which is work, "
+                "so that it might wait for its own end; wait for artifacts, give a condition of "
+                "your own the types it depends on, or wait outside"
+            )
+            raise NotIdle(msg)
+        if self._opening.is_closing:
+            msg = (
+                "run_until was called while the board is shutting down, which may cancel what is "
+                "left; wait before the shutdown"
+            )
+            raise NotIdle(msg)
+        await self._opening.open()
+        return await self._parts.awaiting.until(wanted, span)
+
     async def flush(self) -> int:
         """Run what partial batches hold now.
 
@@ -1018,15 +1055,3 @@ class Flock:
     def traced_run(self, name: str = "workflow") -> AbstractAsyncContextManager[TraceSpan]:
         """Open one OpenTelemetry span around everything inside."""
         return self._tracing.traced_run(name, self.name)
-
-    # --- verbs whose machinery comes later ---
-
-    async def run_until(self, condition: object, *, timeout: Span | None = None) -> NoReturn:
-        """Wait until a condition holds. Comes with a later version."""
-        del condition, timeout
-        _later("run_until")
-
-
-def _later(verb: str) -> NoReturn:
-    msg = f"{verb} comes with a later version"
-    raise NotYetAvailable(msg)

@@ -277,6 +277,8 @@ class Rerun:
     def _arrive(self, delivery: Delivery, numbers: Counter[tuple[str, int]]) -> None:
         """Let a delivery have come to its gate when it had, so that windows end when they did."""
         subscription = delivery.subscription
+        if subscription.activation is not None:
+            return  # its condition is asked on the scratch board
         if subscription.is_gated and delivery.opens_at <= self._parts.clock.time():
             delivery.arrived = delivery.opens_at or delivery.artifact.created
             if subscription.join is not None:

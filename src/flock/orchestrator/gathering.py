@@ -12,7 +12,9 @@ from flock.clock import Clock, as_datetime
 from flock.core.delivery import Delivery, Run
 from flock.core.failure import failure_of
 from flock.errors import UpcastError
+from flock.orchestrator.activating import Activating
 from flock.orchestrator.events import BatchFlushed, DeliveryWaiting, EventBus
+from flock.orchestrator.gates.activation import Activation
 from flock.orchestrator.gates.all_of import AllOf
 from flock.orchestrator.gates.batch import Batch
 from flock.orchestrator.gates.join import Group, Join, canonical
@@ -20,10 +22,12 @@ from flock.orchestrator.matcher import holds
 
 if TYPE_CHECKING:
     from flock.core.agent import Agent
+    from flock.core.conditions import Activation as ActivationCondition
     from flock.core.subscription import Subscription
     from flock.orchestrator.holding import Holding
     from flock.orchestrator.idle import Idle
     from flock.orchestrator.lifecycle_manager import Deadline, LifecycleManager
+    from flock.orchestrator.lookout import Lookout
     from flock.orchestrator.outcomes import Outcomes
     from flock.orchestrator.scheduler import Scheduler
     from flock.store.protocol import BlackboardStore
@@ -37,6 +41,7 @@ class Gate:
     Attributes:
         subscription: The subscription.
         agent: Its agent.
+        activation: What waits for a condition on its workflow, if the subscription has one.
         all_of: The AND gate, if there are several types and no join.
         join: The join, if there is one.
         batch: The batch, if there is one.
@@ -50,6 +55,7 @@ class Gate:
     def __init__(self, subscription: Subscription, agent: Agent) -> None:
         self.subscription = subscription
         self.agent = agent
+        self.activation = None if subscription.activation is None else Activation()
         self.join = Join(subscription) if subscription.join is not None else None
         self.all_of = (
             AllOf(subscription) if self.join is None and len(subscription.types) > 1 else None
@@ -74,7 +80,7 @@ class Gate:
     def of(self, workflow: str) -> list[Delivery]:
         """Return what waits of a workflow here."""
         found = [d for d in self.held if d.artifact.correlation_id == workflow]
-        for stage in (self.all_of, self.join, self.batch):
+        for stage in (self.activation, self.all_of, self.join, self.batch):
             if stage is not None:
                 found += stage.of(workflow)
         return found
@@ -84,7 +90,7 @@ class Gate:
         found = [d for d in self.held if d.artifact.correlation_id == workflow]
         for delivery in found:
             del self.held[delivery]
-        for stage in (self.all_of, self.join, self.batch):
+        for stage in (self.activation, self.all_of, self.join, self.batch):
             if stage is not None and (mine := stage.of(workflow)):
                 found += stage.take_out(mine)
         return found
@@ -111,6 +117,7 @@ class Gathering:
         outcomes: Outcomes,
         store: BlackboardStore,
         holding: Holding,
+        lookout: Lookout,
     ) -> None:
         self._store = store
         self._holding = holding
@@ -124,10 +131,12 @@ class Gathering:
         self._outcomes = outcomes
         self._gates: dict[Subscription, Gate] = {}
         self._arrivals: Mapping[tuple[str, int], int] = {}
+        self.activating = Activating(lookout, idle, clock, lifecycle.spawn, self._wait_told)
 
     def clear(self) -> None:
         """Forget everything that waits, for a board that opens anew."""
         self._gates.clear()
+        self.activating.clear()
 
     def count(self, arrivals: Mapping[tuple[str, int], int]) -> None:
         """Go on counting what comes to joins from where an earlier opening stopped."""
@@ -166,6 +175,24 @@ class Gathering:
     def take(self, delivery: Delivery, agent: Agent) -> None:
         """Take a delivery in."""
         gate = self.gate_of(delivery.subscription, agent)
+        condition = delivery.subscription.activation
+        if condition is not None and not delivery.arrived:  # it went on before, maybe
+            self._activate(gate, condition, delivery)
+        else:
+            self._enter(gate, delivery)
+
+    def _activate(self, gate: Gate, condition: ActivationCondition, delivery: Delivery) -> None:
+        assert gate.activation is not None
+        go_on = partial(self._activated, gate, delivery)
+        self.activating.hold(gate.activation, condition, delivery, go_on)
+
+    def _activated(self, gate: Gate, delivery: Delivery) -> None:
+        """Take a delivery on whose workflow was ready for it, whatever becomes of that."""
+        delivery.arrived = self._clock.time()
+        self._store.note(delivery)
+        self._enter(gate, delivery)
+
+    def _enter(self, gate: Gate, delivery: Delivery) -> None:
         if not delivery.arrived:
             delivery.arrived = self._clock.time()
             if gate.keeps_time:
@@ -411,6 +438,11 @@ class Gathering:
         if self._events.is_heard:
             self._tell_waiting(delivery)
 
+    def _wait_told(self, delivery: Delivery) -> None:
+        """Tell of a delivery that is counted as waiting already."""
+        if self._events.is_heard:
+            self._tell_waiting(delivery)
+
     def _tell_waiting(self, delivery: Delivery) -> None:
         artifact, now = delivery.artifact, as_datetime(self._clock.time())
         self._events.tell(
@@ -439,6 +471,7 @@ class Gathering:
                 self._withdraw_batch(gate)
                 self._watch_batch(gate, gate.batch)
         self._idle.waiting -= len(found)
+        self.activating.forget(workflow)
         return found
 
 

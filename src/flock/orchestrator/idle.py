@@ -54,6 +54,7 @@ class Idle:
         failed: Runs that failed for good since the last report.
         dead_letters: Dead letters since the last report.
         usage: What model calls took since the last report, by model.
+        on_change: Called when work began or ended, while somebody asks for that; else None.
         on_zero: Called when the last open piece ended.
         on_workflow_zero: Called with a workflow of which the last open piece ended.
     """
@@ -67,6 +68,7 @@ class Idle:
         "ahead",
         "dead_letters",
         "failed",
+        "on_change",
         "on_workflow_zero",
         "on_zero",
         "reserved",
@@ -79,6 +81,7 @@ class Idle:
     def __init__(
         self, on_zero: Callable[[], None], on_workflow_zero: Callable[[str], None]
     ) -> None:
+        self.on_change: Callable[[], None] | None = None
         self.on_zero = on_zero
         self.on_workflow_zero = on_workflow_zero
         self.clear(0.0)
@@ -108,6 +111,8 @@ class Idle:
         self.total += 1
         by_workflow = self._by_workflow
         by_workflow[workflow] = by_workflow.get(workflow, 0) + 1
+        if self.on_change is not None:
+            self.on_change()
 
     def end(self, workflow: str) -> None:
         """Take a piece of open work off the count."""
@@ -123,12 +128,16 @@ class Idle:
             self.wake_publisher()
         if not self.total:
             self.on_zero()
+        if self.on_change is not None:
+            self.on_change()
 
     def begin_due(self, workflow: str | None) -> None:
         """Count something that falls due later; of the whole board without a workflow."""
         self.ahead += 1
         if workflow is None:
             self.total += 1
+            if self.on_change is not None:
+                self.on_change()
         else:
             self.begin(workflow)
 
@@ -141,6 +150,8 @@ class Idle:
         self.total -= 1
         if not self.total:
             self.on_zero()
+        if self.on_change is not None:
+            self.on_change()
 
     def open_in(self, workflow: str) -> int:
         """Return how many pieces of work a workflow has open."""
@@ -176,6 +187,8 @@ class Idle:
         """Count that a publish has committed, or was refused."""
         if self.reserved:  # not one of a board that was closed since
             self.reserved -= 1
+            if self.on_change is not None:
+                self.on_change()
         if self._unreserved is not None and not self.reserved:
             done, self._unreserved = self._unreserved, None
             if not done.done():
@@ -227,6 +240,9 @@ class IdleSignal:
     """Tells whoever waits that the board became idle, after the components heard of it.
 
     Components may publish when they are told; then the board is not idle yet.
+
+    Attributes:
+        on_idle: Called when the board became idle, while somebody asks for that; else None.
     """
 
     def __init__(
@@ -244,6 +260,7 @@ class IdleSignal:
         self._run_hooks = run_hooks
         self._spawn = spawn
         self._announce = announce
+        self.on_idle: Callable[[], None] | None = None
         self.clear()
 
     def clear(self) -> None:
@@ -265,9 +282,14 @@ class IdleSignal:
             self._is_check_due = True
             asyncio.get_running_loop().call_soon(self._check)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether the board is idle, and the components have heard of it."""
+        return not (self._idle.total or self._is_check_due or self._is_telling)
+
     async def wait(self, clock: Clock, timeout: float | None) -> IdleReport:
         """Wait until the board is idle, or for `timeout` seconds of its clock."""
-        if not (self._idle.total or self._is_check_due or self._is_telling):
+        if self.is_idle:
             return self._idle.report(self._now())
         waiter: asyncio.Future[IdleReport] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
@@ -324,6 +346,8 @@ class IdleSignal:
 
     def _wake(self) -> None:
         self._announce()
+        if self.on_idle is not None:
+            self.on_idle()
         if not self._waiters:
             return
         report = self._idle.report(self._now())

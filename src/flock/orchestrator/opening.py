@@ -198,6 +198,7 @@ class Opening:
         if self._parts.idle.total:
             self._parts.signal.fail(NotIdle("the board was shut down before it became idle"))
         self._give_up_workflows()
+        self._parts.awaiting.fail(NotIdle("the board was shut down before the condition held"))
 
     def _give_up_workflows(self) -> None:
         msg = "the board was shut down before the workflow was done"
@@ -207,6 +208,8 @@ class Opening:
         self.state, self.loop, self._done = "closed", None, None
         self._parts.signal.fail(NotIdle("the board was shut down before it became idle"))
         self._give_up_workflows()
+        self._parts.awaiting.fail(NotIdle("the board was shut down before the condition held"))
+        self._parts.lookout.clear()
         self._parts.idle.release()
         self._parts.events.end()
         for closed in self._serving:
@@ -218,6 +221,7 @@ class Opening:
         parts = self._parts
         parts.lifecycle.forget()
         parts.workbench.forget()
+        parts.lookout.clear()
         parts.router.clear()
         parts.control.clear()
         parts.questions.clear()

@@ -258,7 +258,9 @@ class Publisher:
         if self._keeps_progress and not self._components.decides_deliveries:
             holds = self._holding.holds
             for delivery in commit.opened:
-                if delivery.subscription.is_gated and not delivery.opens_at:
+                subscription = delivery.subscription
+                waits = delivery.opens_at or subscription.activation is not None
+                if subscription.is_gated and not waits:
                     if holds and delivery.artifact.correlation_id in holds:
                         continue  # it comes to its gate when its workflow goes on
                     delivery.arrived = commit.at

@@ -11,6 +11,7 @@ from flock.engines.dspy import ModelShelf
 from flock.engines.threads import ThreadPool
 from flock.orchestrator import inside
 from flock.orchestrator.attempts import Attempts
+from flock.orchestrator.awaiting import Awaiting
 from flock.orchestrator.component_runner import ComponentRunner
 from flock.orchestrator.control import Control
 from flock.orchestrator.embeddings import Embeddings
@@ -22,6 +23,7 @@ from flock.orchestrator.idle import Idle, IdleSignal
 from flock.orchestrator.ledger import Ledger
 from flock.orchestrator.lifecycle_manager import LifecycleManager
 from flock.orchestrator.limits import Limits
+from flock.orchestrator.lookout import Lookout
 from flock.orchestrator.matcher import Matcher
 from flock.orchestrator.outcomes import Outcomes
 from flock.orchestrator.patience import Patience
@@ -58,6 +60,8 @@ class Parts:
         workbench: Agents' tools, and the connections to MCP servers.
         idle: What is open.
         signal: Who waits for the board to become idle.
+        lookout: Who asks whether conditions hold.
+        awaiting: Who waits until one does.
         embeddings: What texts are about.
         ledger: What runs spend, and budgets.
         limits: How often runs may begin.
@@ -103,6 +107,8 @@ class Parts:
             self.lifecycle.spawn,
             self._announce_idle,
         )
+        self.lookout = Lookout(store, clock, self.idle, self.signal)
+        self.awaiting = Awaiting(self.lookout, clock)
         self.embeddings = Embeddings(embedder, self.lifecycle.spawn, clock.working)
         self.patience = Patience(store, clock, self.events)
         self.ledger = Ledger(store, self.patience, clock, self.idle)
@@ -185,6 +191,7 @@ class Parts:
             self.outcomes,
             store,
             self.holding,
+            self.lookout,
         )
         self.holding.wait = self.gathering.wait
         self.router = Router(
@@ -218,6 +225,8 @@ class Parts:
     def _on_workflow_zero(self, workflow: str) -> None:
         if self.ledger.of_workflows:
             self.ledger.forget(workflow)
+        if self.gathering.activating.is_used:
+            self.gathering.activating.forget(workflow)
         if self.control.is_watched:
             self.control.on_zero(workflow)
         if self.events.is_heard and not self.holding.is_paused(workflow):

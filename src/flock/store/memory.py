@@ -30,6 +30,7 @@ from flock.store.protocol import (
     DeadLetter,
     LogEntry,
     Mark,
+    Observer,
     OpenWork,
     RunRecord,
     locked_by,
@@ -98,6 +99,7 @@ class InMemoryBlackboardStore:
         self._log: builtins.list[LogEntry] = []
         self._logged = 0
         self._watchers: weakref.WeakSet[_Watch] = weakref.WeakSet()
+        self._observer: Observer | None = None
         self._is_watched = False
 
     @property
@@ -122,6 +124,7 @@ class InMemoryBlackboardStore:
         if self._loop is not None and self._loop.is_running():
             raise StoreLocked(locked_by(self, self._holder))
         self._holder, self._loop = holder, asyncio.get_running_loop()
+        self._observer = None
 
     async def close(self) -> None:
         """Let go of it and end what watches it; what it holds can still be read."""
@@ -178,12 +181,20 @@ class InMemoryBlackboardStore:
             commit.mark = self.mark
             commit.then()
         if self._is_watched:
-            self._tell_watchers()
+            self._tell(commit.artifacts)
 
-    def _tell_watchers(self) -> None:
+    def _tell(self, artifacts: Sequence[Artifact]) -> None:
+        """Let those who watch know of a commit."""
         for watcher in list(self._watchers):
             watcher.tell()
-        self._is_watched = bool(self._watchers)
+        if self._observer is not None and artifacts:
+            self._observer.committed(artifacts)
+        self._is_watched = bool(self._watchers) or self._observer is not None
+
+    def observe(self, observer: Observer | None) -> None:
+        """Tell somebody of commits and deletions; see `BlackboardStore.observe`."""
+        self._observer = observer
+        self._is_watched = self._is_watched or observer is not None
 
     def _check(self, commit: Commit, run: Run | None) -> None:
         """Refuse what contradicts what is open, dead or published under a key."""
@@ -326,6 +337,18 @@ class InMemoryBlackboardStore:
             return [*map(self._at, page)], len(candidates)
         found = self._admitted(where, candidates)
         return found[offset : offset + limit], len(found)
+
+    async def count(self, where: FilterConfig | None = None, *, until: int | None = None) -> int:
+        """Return how many artifacts there are; see `BlackboardStore.count`."""
+        where = where or _EVERYTHING
+        candidates, is_exact = self._candidates(where)
+        if until is not None:
+            candidates = candidates[: bisect_right(candidates, until)]
+        if is_exact:
+            return len(candidates)
+        if where.visibility is not None or where.start is not None or where.end is not None:
+            return sum(map(where.admits, map(self._at, candidates)))
+        return sum(map(_row_filter(where), map(self._row, candidates)))
 
     async def latest(
         self, where: FilterConfig | None = None, *, limit: int, before: int | None = None
@@ -507,6 +530,8 @@ class InMemoryBlackboardStore:
             self._before_in_workflow[seq - 1] = self._last_of_workflow.get(workflow, 0)
             self._last_of_workflow[workflow] = seq
         self._forget_runs(doomed.keys())
+        if self._observer is not None:
+            self._observer.deleted()
         return len(doomed)
 
     def _needed(self) -> set[int]:
@@ -670,6 +695,27 @@ class _Watch:
 
     async def aclose(self) -> None:
         self.end()
+
+
+def _row_filter(where: FilterConfig) -> Callable[[Row], bool]:
+    """Return what tells whether a row is asked for, without making an artifact of it.
+
+    Args:
+        where: What is asked for, but no visibility and no time.
+    """
+    wanted = where.type_names
+    types = None if wanted is None else {n for t in wanted for n in registry.resolve(str(t)).names}
+    producers = where.produced_by
+    tags = frozenset(where.tags or ())
+
+    def admits(row: Row) -> bool:
+        return (
+            (types is None or row[1] in types)
+            and (producers is None or row[4] in producers)
+            and tags.issubset(row[7] or ())
+        )
+
+    return admits
 
 
 def _keys(inputs: int | tuple[int, ...]) -> tuple[int, ...]:

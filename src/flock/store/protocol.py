@@ -344,6 +344,18 @@ def require_count(count: object) -> None:
         raise ValueError(msg)
 
 
+class Observer(Protocol):
+    """Is told by a store, on its event loop, of what changes on the board. It never raises."""
+
+    def committed(self, artifacts: Sequence[Artifact]) -> None:
+        """Take note of what one commit put on the board, numbered: one artifact at least."""
+        ...
+
+    def deleted(self) -> None:
+        """Take note that artifacts were deleted, whichever."""
+        ...
+
+
 class BlackboardStore(Protocol):
     """Keeps artifacts, deliveries and dead letters.
 
@@ -450,6 +462,14 @@ class BlackboardStore(Protocol):
         """Return a page of artifacts, oldest first, and how many there are in all."""
         ...
 
+    async def count(self, where: FilterConfig | None = None, *, until: int | None = None) -> int:
+        """Return how many artifacts there are, of those with `seq <= until`.
+
+        It loads none. What is committed meanwhile does not change the answer for a position
+        that the board has reached.
+        """
+        ...
+
     async def latest(
         self, where: FilterConfig | None = None, *, limit: int, before: int | None = None
     ) -> builtins.list[Artifact]:
@@ -550,4 +570,12 @@ class BlackboardStore(Protocol):
 
     def watch(self, where: FilterConfig | None = None) -> AsyncIterator[Artifact]:
         """Yield artifacts as they are committed, from the call on."""
+        ...
+
+    def observe(self, observer: Observer | None) -> None:
+        """Tell somebody of each commit that puts artifacts on the board, and of deletions.
+
+        There is one observer at a time, or None; opening the store forgets it. It is told in
+        board order, of what is true, before whoever awaits the commit or the deletion goes on.
+        """
         ...

@@ -19,6 +19,9 @@ class ByWorkflow:
         # A workflow has mostly one delivery before a gate, which needs no dict of its own.
         self._deliveries: dict[str, Delivery | dict[Delivery, None]] = {}
 
+    def __contains__(self, workflow: str) -> bool:
+        return workflow in self._deliveries
+
     def add(self, delivery: Delivery) -> None:
         """Take note of a delivery that waits from now on."""
         workflow = delivery.artifact.correlation_id

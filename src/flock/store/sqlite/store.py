@@ -29,6 +29,7 @@ from flock.store.protocol import (
     DeadLetter,
     LogEntry,
     Mark,
+    Observer,
     OpenWork,
     RunRecord,
     locked_by,
@@ -105,6 +106,7 @@ class SQLiteBlackboardStore:
         self._reader: Reader | None = None
         self._counters = Counters(0, 0, 0, set())
         self._watchers: weakref.WeakSet[_Watch] = weakref.WeakSet()
+        self._observer: Observer | None = None
 
     def __repr__(self) -> str:
         return f"SQLiteBlackboardStore({str(self.path)!r})"
@@ -155,7 +157,7 @@ class SQLiteBlackboardStore:
                 connection, thread, self.path, self._counters, self._tell_watchers
             )
         self._reader = Reader(self.path)
-        self._holder, self._loop = holder, loop
+        self._holder, self._loop, self._observer = holder, loop, None
 
     async def _connected(self, thread: ThreadPoolExecutor, holder: str) -> sqlite3.Connection:
         """Take the file in a thread; whoever is cancelled meanwhile lets go of it again."""
@@ -274,7 +276,7 @@ class SQLiteBlackboardStore:
         return await self._delete(query("surplus"), count)
 
     async def _delete(self, choose: str, limit: float, *, with_log: bool = False) -> int:
-        counters = self._counters
+        counters, loop = self._counters, asyncio.get_running_loop()
 
         def delete(connection: sqlite3.Connection) -> int:
             connection.execute("BEGIN IMMEDIATE")
@@ -292,9 +294,15 @@ class SQLiteBlackboardStore:
             ):
                 connection.execute(query("set_meta"), (name, str(number)))
             connection.execute("COMMIT")
+            if count:  # whoever asked for it may be cancelled by now
+                loop.call_soon_threadsafe(self._tell_deleted)
             return count
 
         return await self._writing.call(delete)
+
+    def _tell_deleted(self) -> None:
+        if self._observer is not None:
+            self._observer.deleted()
 
     async def vacuum(self) -> int:
         """Give the room of what was deleted back to the system; return how many bytes it was.
@@ -401,6 +409,14 @@ class SQLiteBlackboardStore:
 
         return await self._read(read)
 
+    async def count(self, where: FilterConfig | None = None, *, until: int | None = None) -> int:
+        """Return how many artifacts there are; see `BlackboardStore.count`."""
+        wanted = condition(where)
+        if until is not None:
+            wanted = wanted.before(until + 1)
+        sql = f"SELECT count(*) FROM artifacts WHERE {wanted.sql}"
+        return await self._read(lambda c: c.execute(sql, wanted.values).fetchone()[0])
+
     async def latest(
         self, where: FilterConfig | None = None, *, limit: int, before: int | None = None
     ) -> builtins.list[Artifact]:
@@ -504,6 +520,12 @@ class SQLiteBlackboardStore:
         watcher = _Watch(where or FilterConfig(), self.position, self.earliest)
         self._watchers.add(watcher)
         return watcher
+
+    def observe(self, observer: Observer | None) -> None:
+        """Tell somebody of commits and deletions; see `BlackboardStore.observe`."""
+        self._observer = observer
+        if self._writer is not None:
+            self._writer.observer = observer
 
     def _tell_watchers(self) -> None:
         for watcher in self._watchers:

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias, TypeVar
 from flock.core.artifacts import set_seq
 from flock.core.delivery import Delivery, Run
 from flock.errors import StoreError
-from flock.store.protocol import Commit, Mark
+from flock.store.protocol import Commit, Mark, Observer
 from flock.store.sqlite.failures import ERRORS, named
 from flock.store.sqlite.records import Progress
 from flock.store.sqlite.transaction import Arrival, Conflict, Counters, Noted, Transaction
@@ -67,6 +67,9 @@ class Writer:
 
     While a transaction is being written, what comes queues for the next one. A commit that
     cannot be true beside the others fails alone.
+
+    Attributes:
+        observer: Is told of each commit that put artifacts on the board.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Item] = deque()
         self._is_busy = False
+        self.observer: Observer | None = None
 
     @property
     def position(self) -> int:
@@ -152,6 +156,8 @@ class Writer:
                 pending.set_exception(result)
             else:
                 _settle(pending.commit, result)
+                if self.observer is not None and pending.commit.artifacts:
+                    self.observer.committed(pending.commit.artifacts)
                 pending.set_result(None)
         self._on_commits()
 

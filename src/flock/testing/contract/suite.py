@@ -9,6 +9,7 @@ from flock.testing.contract.crowds import Crowds
 from flock.testing.contract.deletions import Deletions
 from flock.testing.contract.evolution import Evolution
 from flock.testing.contract.lifetimes import Lifetimes
+from flock.testing.contract.observing import Observing
 from flock.testing.contract.progress import Progress
 from flock.testing.contract.queries import Queries
 from flock.testing.contract.runs import Runs
@@ -25,6 +26,7 @@ class StoreContract(
     Deletions,
     Evolution,
     Lifetimes,
+    Observing,
     Progress,
     Queries,
     Runs,
