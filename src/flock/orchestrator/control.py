@@ -63,6 +63,7 @@ class Control:
         self._deadlines: dict[str, Deadline] = {}
         self._restored: list[tuple[str, Deadline]] = []
         self._passes: list[_Pass] = []
+        self._ending: set[asyncio.Task[None]] = set()
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self._on_end: dict[str, list[Callable[[Reason], None]]] = {}
         self._parts.gathering.on_left = None
@@ -186,7 +187,15 @@ class Control:
         if is_counted:
             self._idle.begin(workflow)
         work = self._carry_out(workflow, reason, closed, errors, is_counted=is_counted)
-        return self._parts.lifecycle.spawn(work, f"{reason} of a workflow")
+        task = self._parts.lifecycle.spawn(work, f"{reason} of a workflow")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        return task
+
+    async def finish(self) -> None:
+        """Let what is being ended be closed, before the store is."""
+        while self._ending:
+            await asyncio.wait(self._ending)
 
     def _is_open(self, workflow: str) -> bool:
         """Return whether anything of a workflow goes on, is held or waits."""
