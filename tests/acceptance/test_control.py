@@ -373,7 +373,7 @@ async def test_a_call_that_waits_for_a_slot_is_held() -> None:
         await started.wait()
         order = await board.publish(Order(number=2), correlation_id="w", schedule_immediately=False)
         call = asyncio.create_task(board.arun("work", order))
-        while not (await board.status("w")).queued:
+        while not (await board.status("w")).queued:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         await board.pause("w")
         release.set()
