@@ -22,15 +22,18 @@ import pytest
 from pydantic import BaseModel
 
 from flock import (
+    Artifact,
     BatchSpec,
     Context,
     EvalInputs,
     Flock,
     GroupExpired,
     JoinSpec,
+    OrchestratorComponent,
     SQLiteBlackboardStore,
     When,
 )
+from flock.components.board import Board
 from flock.core.delivery import Delivery, Run
 from flock.store.protocol import Commit
 from flock.testing import ManualClock
@@ -463,31 +466,38 @@ def test_boards_that_were_closed_leave_no_thread_and_no_file_open(tmp_path: Path
 async def test_a_cancel_that_races_an_expiry_leaves_no_run_on_record(
     tmp_path: Path, others: int
 ) -> None:
+    told, release = asyncio.Event(), asyncio.Event()
     got: list[list[int]] = []
+
+    class Slow(OrchestratorComponent):
+        async def on_artifact_published(self, orchestrator: Board, artifact: Artifact) -> Artifact:
+            if artifact.type.endswith("GroupExpired"):
+                told.set()
+                await release.wait()
+            return artifact
 
     async def take(inputs: EvalInputs) -> None:
         got.append([artifact.payload["n"] for artifact in inputs.artifacts])
 
-    for wait in range(8):
-        path = tmp_path / f"{wait}.db"
-        clock = ManualClock()
-        store = SQLiteBlackboardStore(path)
-        async with Flock(store=store, clock=clock) as flock:
-            join = JoinSpec(by="n", within=timedelta(seconds=10), on_expired="run")
-            flock.agent("take").consumes(Left, Right, Third, join=join).calls(take)
-            await flock.publish(Left(n=1), correlation_id="w")
-            for _ in range(others):
-                await flock.publish(Right(n=1), correlation_id="v")
-            advancing = asyncio.create_task(clock.advance(10))
-            for _ in range(wait):
-                await asyncio.sleep(0)
-            await flock.cancel("w")
-            await advancing
-            await clock.advance(20)
-            report = await flock.run_until_idle()
-            assert report.waiting == 0
-        assert rows(path, "SELECT count(*) FROM open_runs") == [(0,)]
-        assert rows(path, "SELECT count(*) FROM deliveries") == [(0,)]
+    path = tmp_path / "board.db"
+    clock = ManualClock()
+    flock = Flock(store=SQLiteBlackboardStore(path), clock=clock)
+    flock.add_component(Slow())
+    join = JoinSpec(by="n", within=timedelta(seconds=10), on_expired="run")
+    flock.agent("take").consumes(Left, Right, Third, join=join).calls(take)
+    async with flock:
+        await flock.publish(Left(n=1), correlation_id="w")
+        for _ in range(others):
+            await flock.publish(Right(n=1), correlation_id="v")
+        advancing = asyncio.create_task(clock.advance(10))
+        await told.wait()
+        assert await flock.cancel("w") == 1
+        release.set()
+        await advancing
+        assert (await flock.run_until_idle()).waiting == 0
+        assert got == [[1]] * others
+    assert rows(path, "SELECT count(*) FROM open_runs") == [(0,)]
+    assert rows(path, "SELECT count(*) FROM deliveries") == [(0,)]
 
 
 _PAUSED = """

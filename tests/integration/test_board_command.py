@@ -18,12 +18,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from flock import Flock
 from flock.cli.app import app
 from flock.errors import StoreCorrupt, StoreError
 from flock.store.exchange import export_board
 from flock.store.protocol import Commit
 from flock.store.sqlite.inspection import inspect_board
 from flock.store.sqlite.store import SQLiteBlackboardStore
+from flock.testing import ManualClock
 from tests.unit.support import T0, A, artifact
 
 PROGRAM = dedent(
@@ -262,6 +264,24 @@ def test_workflows_are_counted() -> None:
     }
     assert data("workflows", "board.db", "--oldest")[0]["correlation_id"] == "p1"
     assert len(data("workflows", "board.db", "--limit", "1", "--offset", "2")) == 1
+    assert {(row["is_paused"], row["deadline"]) for row in found.values()} == {(False, None)}
+
+
+async def test_workflows_show_what_is_paused_and_until_when(tmp_path: Path) -> None:
+    path = tmp_path / "steered.db"
+    clock = ManualClock()
+    async with Flock(store=SQLiteBlackboardStore(path), clock=clock) as board:
+        for workflow in ("free", "held"):
+            await board.publish(A(), correlation_id=workflow)
+        await board.pause("held")
+        await board.set_deadline("held", 60)
+    found = {row["correlation_id"]: row for row in data("workflows", str(path))}
+    assert (found["held"]["is_paused"], found["free"]["is_paused"]) == (True, False)
+    assert found["held"]["deadline"] == "2026-01-01T00:01:00+00:00"
+    assert found["free"]["deadline"] is None
+    held, free = run("workflows", str(path)).stdout.splitlines()[-2:]
+    assert held.split("\t")[-2:] == ["yes", "2026-01-01 00:01:00Z"]
+    assert free.split("\t")[-2:] == ["-", "-"]
 
 
 @pytest.mark.usefixtures("folder")

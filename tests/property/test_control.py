@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -202,49 +202,60 @@ async def _check_paused(board: Flock, life: Life) -> None:
 
 
 async def _step(board: Flock, life: Life, what: str, which: Any) -> None:
-    if what == "publish":
-        await _publish(board, life, which)
-    elif what == "pause":
-        await board.pause(which)
-        life.paused.add(which)
-        life.ended.pop(which, None)
-    elif what == "resume":
-        life.paused.discard(which)
-        await board.resume(which)
-    elif what == "cancel":
-        await _cancel(board, life, which)
-    elif what == "deadline":
-        life.bounded.add(which)
-        life.was_ended.add(which)
-        await board.set_deadline(which, 3)
-    elif what == "no deadline":
-        await board.set_deadline(which, None)
-        await turns()
-        if (await board.status(which)).state != "paused":
-            life.paused.discard(which)
-        life.bounded.discard(which)
-    elif what == "together":
-        life.ended.clear()
-        async with asyncio.TaskGroup() as group:
-            for cancelled, published in which:
-                life.paused.discard(cancelled)
-                life.was_ended.update((cancelled, published))
-                group.create_task(board.cancel(cancelled))
-                group.create_task(
-                    board.publish(Task(number=_number(life, published)), correlation_id=published)
-                )
+    if what == "turns":
+        await turns(which)
+    elif what == "time":
+        await life.clock.advance(which)
     elif what == "race":
         await _race(board, life, *which)
-    elif what == "both":
-        life.paused -= {*which}
-        life.was_ended |= {*which}
-        await asyncio.gather(*map(board.cancel, which))
-        for workflow in which:
-            await _check_cancelled(board, life, workflow)
-    elif what == "turns":
-        await turns(which)
     else:
-        await life.clock.advance(which)
+        await _STEPS[what](board, life, which)
+
+
+async def _pause(board: Flock, life: Life, workflow: str) -> None:
+    await board.pause(workflow)
+    life.paused.add(workflow)
+    life.ended.pop(workflow, None)
+
+
+async def _resume(board: Flock, life: Life, workflow: str) -> None:
+    life.paused.discard(workflow)
+    await board.resume(workflow)
+
+
+async def _bound(board: Flock, life: Life, workflow: str) -> None:
+    life.bounded.add(workflow)
+    life.was_ended.add(workflow)
+    await board.set_deadline(workflow, 3)
+
+
+async def _unbound(board: Flock, life: Life, workflow: str) -> None:
+    await board.set_deadline(workflow, None)
+    await turns()
+    if (await board.status(workflow)).state != "paused":
+        life.paused.discard(workflow)
+    life.bounded.discard(workflow)
+
+
+async def _both(board: Flock, life: Life, workflows: tuple[str, str]) -> None:
+    """Cancel two workflows at once, which may have inputs in the same runs."""
+    life.paused -= {*workflows}
+    life.was_ended |= {*workflows}
+    await asyncio.gather(*map(board.cancel, workflows))
+    for workflow in workflows:
+        await _check_cancelled(board, life, workflow)
+
+
+async def _together(board: Flock, life: Life, pairs: list[tuple[str, str]]) -> None:
+    """Cancel some workflows while others, or the same, go on."""
+    life.ended.clear()
+    async with asyncio.TaskGroup() as group:
+        for cancelled, published in pairs:
+            life.paused.discard(cancelled)
+            life.was_ended.update((cancelled, published))
+            group.create_task(board.cancel(cancelled))
+            task = Task(number=_number(life, published))
+            group.create_task(board.publish(task, correlation_id=published))
 
 
 def _number(life: Life, workflow: str) -> int:
@@ -335,3 +346,15 @@ async def _compare_waiting(board: Flock) -> None:
     assert (parts.idle.total, parts.idle.ahead, parts.holding.holds) == (0, 0, {})
     assert parts.scheduler.jobs(FLOWS[0]) == []
     assert parts.scheduler._jobs == {}
+
+
+_STEPS: Final[dict[str, Callable[[Flock, Life, Any], Coroutine[Any, Any, None]]]] = {
+    "publish": _publish,
+    "pause": _pause,
+    "resume": _resume,
+    "cancel": _cancel,
+    "deadline": _bound,
+    "no deadline": _unbound,
+    "both": _both,
+    "together": _together,
+}

@@ -70,6 +70,7 @@ class Control:
         self._deadlines: dict[str, Deadline] = {}
         self._restored: list[tuple[str, Deadline]] = []
         self._passes: list[_Pass] = []
+        self._ending: set[asyncio.Task[None]] = set()
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self._on_end: dict[str, list[Callable[[Reason], None]]] = {}
         self._parts.gathering.on_left = None
@@ -191,8 +192,21 @@ class Control:
         is_counted = self._is_open(workflow)
         if is_counted:
             self._idle.begin(workflow)
-        work = self._carry_out(workflow, reason, closed, errors, is_counted=is_counted)
-        return self._parts.lifecycle.spawn(work, f"{reason} of a workflow")
+        begun: list[Job] = []
+        if reason == "cancel":  # what has not begun by now does not
+            begun = [j for j in self._parts.scheduler.jobs(workflow) if j.ending != "cancel"]
+            for job in begun:
+                self._parts.scheduler.end(job, "cancel")
+        work = self._carry_out(workflow, reason, begun, closed, errors, is_counted=is_counted)
+        task = self._parts.lifecycle.spawn(work, f"{reason} of a workflow")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        return task
+
+    async def finish(self) -> None:
+        """Let what is being ended be closed, before the store is."""
+        while self._ending:
+            await asyncio.wait(self._ending)
 
     def _is_open(self, workflow: str) -> bool:
         """Return whether anything of a workflow goes on, is held or waits."""
@@ -204,6 +218,7 @@ class Control:
         self,
         workflow: str,
         reason: Reason,
+        begun: list[Job],
         closed: list[int],
         errors: list[Exception] | None,
         *,
@@ -211,7 +226,7 @@ class Control:
     ) -> None:
         try:
             async with self._turn(workflow):
-                closed.append(await self._end_all(workflow, reason))
+                closed.append(await self._end_all(workflow, reason, begun))
         except Exception as error:
             if errors is None:
                 raise
@@ -221,7 +236,7 @@ class Control:
                 self._idle.end(workflow)
             self.on_zero(workflow)
 
-    async def _end_all(self, workflow: str, reason: Reason) -> int:
+    async def _end_all(self, workflow: str, reason: Reason, begun: list[Job]) -> int:
         """End all that is open of a workflow, also what follows from what commits meanwhile.
 
         All of it is held until then, so that nothing of it begins.
@@ -237,7 +252,8 @@ class Control:
         seen: set[Job] = set()  # one that is ended by the shutdown stays so
         try:
             while True:
-                closed = await self._end_open(workflow, seen)
+                closed = await self._end_open(workflow, seen, begun)
+                begun = []
                 if closed is not None:
                     is_ended = True
                     count += closed
@@ -257,14 +273,15 @@ class Control:
                 told(reason)
         return count
 
-    async def _end_open(self, workflow: str, seen: set[Job]) -> int | None:
+    async def _end_open(self, workflow: str, seen: set[Job], begun: list[Job]) -> int | None:
         """End what is open of a workflow now; return how many deliveries, None if nothing was."""
         while (
             other := next((p for p in self._passes if workflow in p.workflows), None)
         ) is not None:
             await asyncio.wait([other.done])
         parts = self._parts
-        jobs = [
+        seen.update(begun)
+        jobs = begun + [
             job
             for job in parts.scheduler.jobs(workflow)
             if job.ending != "cancel" and job not in seen

@@ -172,6 +172,7 @@ class Opening:
             async with AsyncExitStack() as steps:  # each is taken, last first, whatever happens
                 steps.callback(self._closed)
                 self._push_closing(steps)
+                steps.push_async_callback(parts.control.finish)
                 steps.push_async_callback(parts.run_hooks, "on_shutdown")
                 steps.push_async_callback(parts.scheduler.stop)
                 steps.callback(self._give_up_idle)

@@ -142,7 +142,10 @@ def workflows(
     if not rows:
         say("There is no workflow: one begins with whatever is published.")
         return
-    columns = ("workflow", "artifacts", "runs", "open", "dead letters", "first", "last")
+    columns = (
+        *("workflow", "artifacts", "runs", "open", "dead letters", "first", "last"),
+        *("paused", "deadline"),
+    )
     views.print_rows(
         columns,
         (
@@ -154,6 +157,8 @@ def workflows(
                 row.dead_letters,
                 views.time_text(row.first),
                 views.time_text(row.last),
+                "yes" if row.is_paused else "-",
+                views.time_text(row.deadline),
             )
             for row in rows
         ),

@@ -212,4 +212,10 @@ def dead_letter_data(letter: StoredDeadLetter) -> dict[str, object]:
 
 def workflow_data(row: WorkflowRow) -> dict[str, object]:
     """Return a workflow in numbers for scripts."""
-    return {**asdict(row), "first": iso(row.first), "last": iso(row.last)}
+    deadline = None if row.deadline is None else iso(row.deadline)
+    return {
+        **asdict(row),
+        "first": iso(row.first),
+        "last": iso(row.last),
+        "deadline": deadline,
+    }

@@ -187,6 +187,8 @@ class WorkflowRow:
         dead_letters: How many runs failed for good.
         first: When its first artifact was published, in seconds since the Unix epoch.
         last: When its last one was.
+        is_paused: Whether no run of it begins until it is resumed.
+        deadline: When what is open of it is cancelled; None without a deadline.
     """
 
     correlation_id: str
@@ -196,6 +198,8 @@ class WorkflowRow:
     dead_letters: int
     first: float
     last: float
+    is_paused: bool = False
+    deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -481,7 +485,11 @@ class Inspection:
             runs, opened, letters, begun, ended = self._connection.execute(
                 query("workflow"), {"workflow": name, "first": first, "last": last}
             ).fetchone()
-            found.append(WorkflowRow(name, count, runs, opened, letters, begun, ended))
+            kept = self._connection.execute(query("state"), ("workflow", name)).fetchone()
+            control: dict[str, Any] = {} if kept is None else json.loads(kept[0])
+            is_paused, deadline = control.get("paused", False), control.get("deadline")
+            row = WorkflowRow(name, count, runs, opened, letters, begun, ended, is_paused, deadline)
+            found.append(row)
         return found
 
     def doomed(self, choose: str, limit: float) -> int:
