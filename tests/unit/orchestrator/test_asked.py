@@ -84,7 +84,7 @@ def test_a_closed_question_says_who_answered_or_why_it_ended() -> None:
 
 def test_a_dict_stands_for_the_type_that_it_names_among_those_published() -> None:
     flock = Flock()
-    publisher = flock._publisher  # pyright: ignore[reportPrivateUsage]
+    publisher = flock._publisher
 
     def answer(agent: str, given: object, *types: type[BaseModel]) -> BaseModel:
         builder = flock.agent(agent).publishes(*types).asks_human("Well?")
