@@ -12,8 +12,9 @@ class WorkflowStatus:
 
     Attributes:
         correlation_id: The workflow.
-        state: `"running"` while work is open, `"waiting"` if only gates or questions to
-            people hold something of it, `"idle"` if nothing does, `"unknown"` if the board knows nothing of it.
+        state: `"running"` while work is open, `"waiting"` if only gates or questions to people
+            hold something of it, `"idle"` if nothing does, `"unknown"` if the board knows
+            nothing of it.
         running: Runs that go on.
         queued: Runs that wait for a slot or for their next attempt.
         waiting: Deliveries that wait in gates or for a person, held back or deferred.
