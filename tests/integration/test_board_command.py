@@ -333,7 +333,7 @@ def test_an_empty_board_says_so_everywhere(folder: Path) -> None:
 
     asyncio.run(make())
 
-    for command in ("artifacts", "workflows", "runs", "dead-letters"):
+    for command in ("artifacts", "workflows", "runs", "dead-letters", "questions"):
         shown = run(command, "empty.db")
         assert (shown.exit_code, shown.stdout) == (0, "")
         assert len(shown.stderr) > 10
@@ -361,6 +361,7 @@ LOOKING = [
     ("workflows",),
     ("runs",),
     ("dead-letters",),
+    ("questions",),
     ("export",),
 ]
 CHANGING = [

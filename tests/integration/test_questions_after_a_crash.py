@@ -212,7 +212,7 @@ def test_a_process_that_is_killed_amid_answers_keeps_those_that_were_taken(
     async def go_on() -> list[int]:
         flock = Flock(store=SQLiteBlackboardStore(path))
         agent = flock.agent("clerk").consumes(Letter).publishes(Reply)
-        agent.asks_human(lambda letter: str(letter.n))
+        agent.asks_human("Which number?")
         async with flock:
             there = {reply.n for reply in await flock.store.get_by_type(Reply)}
             assert there >= set(seen)

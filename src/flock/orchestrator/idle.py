@@ -25,7 +25,7 @@ class IdleReport:
         runs: Runs that ended, failed ones included.
         failed: Runs that failed for good.
         dead_letters: Runs put on the list of dead letters.
-        waiting: Deliveries that wait now: in gates, held back or deferred.
+        waiting: Deliveries that wait now: in gates, for a person, held back or deferred.
         elapsed: Seconds of the board's clock.
         timed_out: Whether the time ran out first; work goes on.
         errors: The failures, as far as they were kept.

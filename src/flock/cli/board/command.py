@@ -18,6 +18,7 @@ for look in (
     looking.workflows,
     looking.runs,
     looking.dead_letters,
+    looking.questions,
     looking.export,
 ):
     board.command()(look)

@@ -287,6 +287,44 @@ def dead_letters(
     say("Run one again with: flock board redrive BOARD ID")
 
 
+def questions(
+    board: BoardArgument,
+    *,
+    workflow: Workflow = None,
+    agent: Annotated[str | None, typer.Option(metavar="NAME", help="Only of this agent.")] = None,
+    limit: Limit = 50,
+    offset: Offset = 0,
+    as_json: AsJson = False,
+) -> None:
+    """List the questions that wait for a person's answer, the oldest first."""
+    with explained(), inspect_board(board_path(board)) as found:
+        waiting = found.questions(workflow=workflow, agent=agent)
+    page = waiting[offset : offset + limit]
+    if as_json:
+        views.print_json([views.question_data(question) for question in page])
+        return
+    if not page:
+        say("There is no such question: nobody's answer is waited for.")
+        return
+    views.print_rows(
+        ("question", "agent", "asks", "inputs", "workflow", "asked at", "due"),
+        (
+            (
+                question.run.hex,
+                question.agent,
+                question.question,
+                " ".join(map(str, question.deliveries)),
+                question.correlation_id,
+                views.time_text(question.asked),
+                views.time_text(question.due),
+            )
+            for question in page
+        ),
+    )
+    if len(page) < len(waiting):
+        say(f"{len(page)} of {len(waiting)}: see more with --limit and --offset.")
+
+
 def export(
     board: BoardArgument,
     *,

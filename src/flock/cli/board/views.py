@@ -20,6 +20,7 @@ from flock.store.sqlite.inspection import (
     OpenRun,
     StoredArtifact,
     StoredDeadLetter,
+    StoredQuestion,
     WorkflowRow,
 )
 
@@ -207,6 +208,19 @@ def dead_letter_data(letter: StoredDeadLetter) -> dict[str, object]:
         "error_type": letter.error_type,
         "error_message": letter.error_message,
         "created_at": iso(letter.created),
+    }
+
+
+def question_data(question: StoredQuestion) -> dict[str, object]:
+    """Return a question for scripts."""
+    return {
+        "id": question.run.hex,
+        "agent": question.agent,
+        "question": question.question,
+        "correlation_id": question.correlation_id,
+        "inputs": list(question.deliveries),
+        "asked_at": iso(question.asked),
+        "due": iso(question.due),
     }
 
 

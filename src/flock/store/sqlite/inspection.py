@@ -176,6 +176,29 @@ class StoredDeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredQuestion:
+    """A question that waits for a person's answer.
+
+    Attributes:
+        run: Id of the run that asks, which is the question's.
+        agent: Name of the agent.
+        question: What it asks.
+        asked: When it was asked, in seconds since the Unix epoch.
+        due: When it expires, in seconds since the Unix epoch; None for never.
+        correlation_id: Workflow of the first artifact that the run uses.
+        deliveries: Positions of what the run uses.
+    """
+
+    run: UUID
+    agent: str
+    question: str
+    asked: float
+    due: float | None
+    correlation_id: str
+    deliveries: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class WorkflowRow:
     """One workflow in numbers.
 
@@ -453,6 +476,27 @@ class Inspection:
                 run = UUID(bytes=identity)
                 found.append(OpenRun(run, name, index, attempt, due, emitted, seqs, flow))
         return found
+
+    def questions(
+        self, *, workflow: str | None = None, agent: str | None = None
+    ) -> list[StoredQuestion]:
+        """Return the questions that wait for a person's answer, oldest first."""
+        kept = self._connection.execute(query("states"), ("question",)).fetchall()
+        records = {UUID(hex=name): json.loads(data) for name, data in kept}
+        found = [
+            StoredQuestion(
+                run.id,
+                run.agent,
+                record["question"],
+                record["asked_at"],
+                record["due"] or None,
+                run.correlation_id,
+                run.deliveries,
+            )
+            for run in (self.open_runs(workflow=workflow, agent=agent) if records else ())
+            if (record := records.get(run.id)) is not None
+        ]
+        return sorted(found, key=lambda question: question.asked)
 
     def waiting(self) -> list[WaitingInput]:
         """Return what waits before each subscription, in no run yet."""
