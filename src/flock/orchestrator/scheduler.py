@@ -635,21 +635,21 @@ class Scheduler:
             job.task = task
             if await self._run_here(job):
                 return
-            before, job = job, self._following(job)
             # a run that ended may have been waited for, or have left a cancellation that did not
             # reach it, or its task with somebody who cancels it later: not for the next one
             if (
-                before.ending is not None
+                job.ending is not None
                 or task.cancelling()
                 or getrefcount(task) > known_by
                 or self._loop.time() > end
             ):
+                self._held.append(job)  # who is next is known when the next row begins
                 break
+            job = self._following(job)
         self._let_go()
-        if job is None:
-            self._is_looking = False
-        else:
-            job.task = self._task(self._run_in_a_row(job), self._no_variables)
+        self._is_looking = False
+        if self._offers:
+            self._wake()
 
     def _following(self, job: Job) -> Job | None:
         """Return the run that goes on where one ended, in its slots where it can.
