@@ -130,7 +130,7 @@ async def everything(
     stream = board.events(correlation_id, after, kinds=chosen)
     found: list[Event] = []
     done = WorkflowIdle(datetime.now(UTC), correlation_id)
-    board._parts.events.tell(done)  # pyright: ignore[reportPrivateUsage]
+    board._parts.events.tell(done)
     async for event in stream:
         if event is done:
             break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from flock.cli.board import changing, looking
+from flock.cli.board import changing, looking, telling
 
 board = typer.Typer(
     name="board",
@@ -18,6 +18,7 @@ for look in (
     looking.workflows,
     looking.runs,
     looking.dead_letters,
+    telling.events,
     looking.export,
 ):
     board.command()(look)
