@@ -157,7 +157,7 @@ def test_info_tells_the_board_in_numbers() -> None:
     assert "dead letters  1" in shown.stdout
     assert "no; last by board 'clinic' in process" in shown.stdout
     about = data("info", "sqlite:///board.db")
-    assert (about["schema"], about["position"], about["is_open"]) == (1, 11, False)
+    assert (about["schema"], about["position"], about["is_open"]) == (2, 11, False)
     assert about["producers"] == {"external": 3, "lab": 3, "radiologist": 3, "physician": 2}
 
 
