@@ -22,7 +22,7 @@ from flock import Flock
 from flock.cli.app import app
 from flock.errors import StoreCorrupt, StoreError
 from flock.store.exchange import export_board
-from flock.store.protocol import Commit
+from flock.store.protocol import Commit, LogEntry
 from flock.store.sqlite.inspection import inspect_board
 from flock.store.sqlite.store import SQLiteBlackboardStore
 from flock.testing import ManualClock
@@ -854,3 +854,52 @@ def test_inspecting_sees_one_moment(folder: Path) -> None:
 def test_a_path_that_is_no_board_names_the_remedy(folder: Path) -> None:
     with pytest.raises(StoreError, match="there is no board at"), inspect_board(folder / "x.db"):
         pass
+
+
+# --- events -----------------------------------------------------------------------------------
+
+
+async def _filled(path: Path) -> None:
+    store = SQLiteBlackboardStore(path)
+    await store.open()
+    try:
+        entry = LogEntry("run_cancelled", T0, "w", b'{"version":1,"agent":"amy","run_id":"r"}')
+        await store.commit(Commit([artifact(A(), workflow="w")]))
+        await store.commit(Commit([artifact(A(), workflow="v")], logged=[entry]))
+    finally:
+        await store.close()
+
+
+def test_events_are_listed_in_order_and_go_on_after_a_position(tmp_path: Path) -> None:
+    path = tmp_path / "told.db"
+    asyncio.run(_filled(path))
+
+    def on_it(*options: str) -> Result:
+        return CliRunner().invoke(app, ["board", "events", str(path), *options])
+
+    listed = on_it("--json")
+    assert [each["position"] for each in json.loads(listed.stdout)] == ["1.0.0", "2.0.0", "2.0.1"]
+    assert [each["kind"] for each in json.loads(on_it("--workflow", "w", "--json").stdout)] == [
+        "artifact_published",
+        "run_cancelled",
+    ]
+    assert on_it("--after", "2.0.0").stdout.split("\t")[0] == "2.0.1"
+    assert "amy" in on_it("-k", "run-cancelled").stdout
+    assert "go on with --after 1.0.0" in on_it("-n", "1").stderr
+    assert "Nothing happened after 2.0.1" in on_it("--after", "2.0.1").stderr
+    assert "Nothing like that" in on_it("-w", "none").stderr
+    for wrong in (("--after", "x"), ("-k", "x")):
+        assert on_it(*wrong).exit_code == 2
+
+
+def test_a_board_on_which_nothing_happened_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+
+    async def made() -> None:
+        store = SQLiteBlackboardStore(path)
+        await store.open()
+        await store.close()
+
+    asyncio.run(made())
+    told = CliRunner().invoke(app, ["board", "events", str(path)])
+    assert "Nothing happened on this board yet" in told.stderr

@@ -325,7 +325,7 @@ class Attempts:
         ctx.emitted += 1
         if place < job.emitted:
             return []
-        if not job.emitted:
+        if not job.emitted or not job.outputs:  # a run that goes on has none of its own yet
             job.outputs = []
         is_stored = False
 

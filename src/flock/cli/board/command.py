@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from flock.cli.board import changing, looking
+from flock.cli.board import changing, looking, telling
 
 board = typer.Typer(
     name="board",
@@ -19,6 +19,7 @@ for look in (
     looking.runs,
     looking.dead_letters,
     looking.questions,
+    telling.events,
     looking.export,
 ):
     board.command()(look)

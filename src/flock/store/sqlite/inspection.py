@@ -12,10 +12,14 @@ from typing import Any, Final, cast
 from uuid import UUID
 from zlib import crc32
 
+from flock.core.usage import Spent
 from flock.errors import StoreCorrupt, StoreError
+from flock.store.protocol import LogEntry, Mark, RunRecord
+from flock.store.sqlite.accounts import spent_by_run
 from flock.store.sqlite.failures import named
 from flock.store.sqlite.ownership import Holder, holder_of
 from flock.store.sqlite.queries import EVERYTHING, Condition, query
+from flock.store.sqlite.ran import read_log, read_runs
 from flock.store.sqlite.reader import connect
 from flock.store.sqlite.records import ARTIFACT, OF_A_TICK, Stored
 from flock.store.sqlite.schema import require_current, version_of
@@ -457,6 +461,23 @@ class Inspection:
         order = "DESC" if newest_first else "ASC"
         tail = f"{where} ORDER BY number {order} LIMIT ? OFFSET ?"
         return self._runs(tail, *values, limit, offset)
+
+    def mark(self) -> Mark:
+        """Return how far the board is."""
+        names = ("position", "last_run", "last_logged")
+        return Mark(*(self._one(query(name)) for name in names))
+
+    def ended(self, workflow: str | None, *, limit: int, after: int = 0) -> list[RunRecord]:
+        """Return runs that succeeded, with their outputs, whose number is larger."""
+        return read_runs(self._connection, workflow, limit, after)
+
+    def logged(self, workflow: str | None, *, limit: int, after: int = 0) -> list[LogEntry]:
+        """Return entries of the log whose number is larger."""
+        return read_log(self._connection, workflow, limit, after)
+
+    def spent_by(self, run_id: str) -> Spent:
+        """Return what a run spent."""
+        return spent_by_run(self._connection, run_id, None, None)
 
     def run_inputs(self, run: FinishedRun) -> list[int]:
         """Return the positions of what a run used, in the order the agent got it."""
