@@ -150,8 +150,8 @@ def _results(board: Board, seed: int, orders: int) -> Iterator[str]:
 
 def _gathered(board: Board) -> Iterator[str]:
     """What came to a join was used once, or expired once."""
-    used = used(board)
-    for agent, seqs in used.items():
+    uses = used(board)
+    for agent, seqs in uses.items():
         twice = {seq: count for seq, count in seqs.items() if count > 1}
         if twice:
             yield f"{agent} used artifacts in several runs: {twice}"
@@ -159,10 +159,10 @@ def _gathered(board: Board) -> Iterator[str]:
     waiting = {(agent, seq) for agent, seq in board.deliveries}
     for artifact in [*board.of("Early"), *board.of("Late")]:
         seq = artifact.seq
-        met = used["meet"][seq] + expired["meet"][artifact.id] + (("meet", seq) in waiting)
+        met = uses["meet"][seq] + expired["meet"][artifact.id] + (("meet", seq) in waiting)
         if met != 1:
             yield f"meet used {artifact.type} {artifact.payload} {met} times"
-        if used["wait"][seq] != 1:
+        if uses["wait"][seq] != 1:
             yield f"wait used {artifact.type} {artifact.payload} {used['wait'][seq]} times"
     parts = Counter(run for agent, run, _ in board.used if agent == "wait")
     alone = Counter(

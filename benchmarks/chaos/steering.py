@@ -21,9 +21,9 @@ from flock import (
     ArtifactPublished,
     Context,
     EvalInputs,
+    Event,
     Flock,
     NotFound,
-    Position,
     RunSucceeded,
     SQLiteBlackboardStore,
     When,
@@ -103,19 +103,20 @@ async def serve(plan: Plan, journal: Journal) -> None:
     beats = BEATS if plan.last > FEW else FEW_BEATS
     journal.write("beats", beats=beats)
     declare(flock, journal, luck, beats)
+    watcher = _Watcher(flock, journal)
     async with asyncio.TaskGroup() as group:
         if plan.closes_after is not None:
             work = group.create_task(_quietly(_work(flock, plan, journal, luck)))
-            watch = group.create_task(_quietly(_watch(flock, journal)))
+            watch = group.create_task(_quietly(watcher.watch()))
             await asyncio.wait([work], timeout=plan.closes_after)
             await flock.shutdown(plan.grace)
             work.cancel()
             watch.cancel()
             return
-        watch = group.create_task(_watch(flock, journal))
+        watch = group.create_task(watcher.watch())
         await _work(flock, plan, journal, luck)
         await _settle(flock, plan, journal)
-        await _all_seen(flock, journal)
+        await watcher.has_come_to_the_end()
         await flock.shutdown()
         watch.cancel()
 
@@ -189,25 +190,38 @@ async def _settle(flock: Flock, plan: Plan, journal: Journal) -> None:
     await flock.run_until_idle()
 
 
-async def _watch(flock: Flock, journal: Journal) -> None:
-    """Write down what the board tells of, going on where the last process stopped."""
-    seen = journal.last("told")
-    async for event in flock.events(after="" if seen is None else str(seen["position"])):
-        match event:
-            case ArtifactPublished():
-                id_ = event.artifact.id.hex
-                journal.write("told", position=str(event.position), artifact=id_)
-            case RunSucceeded():
-                journal.write("told", position=str(event.position), run=event.run_id)
-            case _:
-                pass
+class _Watcher:
+    """Writes down what the board tells of, going on where the last process stopped."""
 
+    def __init__(self, flock: Flock, journal: Journal) -> None:
+        self._flock = flock
+        self._journal = journal
+        self._newest = ""
+        self._more = asyncio.Event()
 
-async def _all_seen(flock: Flock, journal: Journal) -> None:
-    """Wait until the watcher has told of the newest artifact."""
-    [newest] = await flock.store.latest(limit=1)
-    while (seen := journal.last("told")) is None or Position.parse(seen["position"]) < newest.seq:
-        await asyncio.sleep(0.02)
+    async def watch(self) -> None:
+        """Write down artifacts and runs until the board closes."""
+        seen = self._journal.last("told")
+        async for event in self._flock.events(after=0 if seen is None else seen["position"]):
+            match event:
+                case ArtifactPublished():
+                    self._newest = event.artifact.id.hex
+                    self._tell(event, artifact=self._newest)
+                    self._more.set()
+                case RunSucceeded():
+                    self._tell(event, run=event.run_id)
+                case _:
+                    pass
+
+    def _tell(self, event: Event, **what: str) -> None:
+        self._journal.write("told", position=str(event.position), **what)
+
+    async def has_come_to_the_end(self) -> None:
+        """Wait until it has told of the newest artifact."""
+        [newest] = await self._flock.store.latest(limit=1)
+        while self._newest != newest.id.hex:
+            self._more.clear()
+            await self._more.wait()
 
 
 def declare(  # noqa: C901 - one short function for each agent
