@@ -72,10 +72,12 @@ $(addprefix test-,$(OTHERS)): test-%: setup
 bench: setup  ## Measure: make bench [ARGS=...], prints a table and writes bench.json
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-# The first kills processes at random moments, the second before and after each of their commits.
+# Processes are killed at random moments, and before and after each of their commits, on two boards.
 chaos: setup  ## Kill boards at any moment and look for what is lost: make chaos [ARGS="--seed 7"]
 	@$(BIN)/python -m benchmarks.chaos $(ARGS)
 	@$(BIN)/python -m benchmarks.chaos --points $(ARGS)
+	@$(BIN)/python -m benchmarks.chaos --board steering $(ARGS)
+	@$(BIN)/python -m benchmarks.chaos --board steering --points $(ARGS)
 
 generations: setup  ## Ask SmolLM2 200 times under 20 schemas: make generations [ARGS=...]
 	@$(BIN)/python -m benchmarks.generations $(ARGS)

@@ -10,8 +10,10 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 from time import perf_counter
+from typing import get_args
 
 from benchmarks.chaos.killing import Boards
+from benchmarks.chaos.plan import Kind
 
 
 def main() -> int:
@@ -20,8 +22,8 @@ def main() -> int:
     seed: int = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed
     folder = Path(tempfile.mkdtemp(prefix="flock-chaos-", dir=options.folder))
     what = "every point of a transaction" if options.points else f"{options.rounds} rounds"
-    print(f"{what}, durability {options.durability}, --seed {seed}", flush=True)
-    boards = Boards(folder, seed, options.durability, options.lifetime)
+    print(f"{options.board}: {what}, durability {options.durability}, --seed {seed}", flush=True)
+    boards = Boards(folder, seed, options.board, options.durability, options.lifetime)
     moments: Counter[str] = Counter()
     killed = told = 0
     start = perf_counter()
@@ -49,7 +51,9 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=250, help="processes to kill (250)")
+    kinds = get_args(Kind)
+    parser.add_argument("--board", choices=kinds, default="gates", help="which board (gates)")
+    parser.add_argument("--rounds", type=int, default=300, help="processes to kill (300)")
     parser.add_argument("--seed", type=int, help="repeat the moments of an earlier run")
     parser.add_argument("--durability", choices=["process", "power"], default="process")
     parser.add_argument("--lifetime", type=int, default=25, help="kills before a check (25)")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Container, Iterable, Iterator
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.chaos.workload import PIECES, TICKS, is_late, is_poisoned
+from benchmarks.chaos.gates import PIECES, TICKS, is_late, is_poisoned
+from benchmarks.chaos.journal import lines
 
 
 class Put(NamedTuple):
@@ -66,7 +67,7 @@ class Board:
             ]
             self.keys = dict(c.execute("SELECT key, seq FROM idempotency_keys").fetchall())
         self.at = {a.seq: a for a in self.artifacts}
-        self.journal = [*_lines(journal)]
+        self.journal = [*lines(journal)]
 
     def of(self, name: str) -> list[Put]:
         """Return the artifacts of a type."""
@@ -77,19 +78,20 @@ def faults(file: Path, journal: Path, seed: int, orders: int) -> list[str]:
     """Return what is wrong with a board on which everything is done; nothing if it is right."""
     board = Board(file, journal)
     return [
-        *_whole(board),
+        *whole(board),
         *_published(board, orders),
         *_results(board, seed, orders),
         *_gathered(board),
         *_parents(board),
-        *_left_over(board),
-        *_run_ids(board),
-        *_attempts(board),
+        *left_over(board, {"meet"}),
+        *run_ids(board),
+        *attempts(board),
         *_steps(board),
     ]
 
 
-def _whole(board: Board) -> Iterator[str]:
+def whole(board: Board) -> Iterator[str]:
+    """The file is sound."""
     if board.damage != ["ok"]:
         yield f"the file is damaged: {board.damage[:3]}"
 
@@ -102,7 +104,7 @@ def _published(board: Board, orders: int) -> Iterator[str]:
         if line["what"] == "published" and ids[line["n"]] != {line["id"]}:
             there = ids[line["n"]]
             yield f"order {line['n']} was published as {line['id']}, and is there as {there}"
-    yield from _differ("orders", Counter(o.payload["n"] for o in board.of("Order")), range(orders))
+    yield from differ("orders", Counter(o.payload["n"] for o in board.of("Order")), range(orders))
     for n in range(orders):
         seq = board.keys.get(f"order {n}")
         if seq is None or board.at[seq].payload != {"n": n}:
@@ -123,19 +125,19 @@ def _results(board: Board, seed: int, orders: int) -> Iterator[str]:
         "Marked": every,
         "Tried": sound,
     }.items():
-        yield from _differ(name, Counter(a.payload["n"] for a in board.of(name)), wanted)
+        yield from differ(name, Counter(a.payload["n"] for a in board.of(name)), wanted)
     for name, count, field in (("Piece", PIECES, "Total"), ("Tick", TICKS, "Pack")):
         wanted = [(n, i) for n in every for i in range(count)]
-        yield from _differ(
+        yield from differ(
             name, Counter((a.payload["n"], a.payload["i"]) for a in board.of(name)), wanted
         )
         lists = (a.payload[f"{name.lower()}s"] for a in board.of(field))
-        yield from _differ(field, Counter(tuple(x) for each in lists for x in each), wanted)
+        yield from differ(field, Counter(tuple(x) for each in lists for x in each), wanted)
     joined = Counter(n for a in board.of("Joined") for n in a.payload["ns"])
-    yield from _differ("Joined", joined, every)
+    yield from differ("Joined", joined, every)
     failed = [n for n in every if is_poisoned(seed, n)]
     lost = Counter(board.at[seqs[0]].payload["n"] for _, _, seqs, _ in board.letters)
-    yield from _differ("dead letters", lost, failed)
+    yield from differ("dead letters", lost, failed)
     told = {a.payload["run_id"].replace("-", "") for a in board.of("WorkflowError")}
     runs = {run for _, run, _, _ in board.letters}
     if told != runs:
@@ -148,8 +150,8 @@ def _results(board: Board, seed: int, orders: int) -> Iterator[str]:
 
 def _gathered(board: Board) -> Iterator[str]:
     """What came to a join was used once, or expired once."""
-    used = _used(board)
-    for agent, seqs in used.items():
+    uses = used(board)
+    for agent, seqs in uses.items():
         twice = {seq: count for seq, count in seqs.items() if count > 1}
         if twice:
             yield f"{agent} used artifacts in several runs: {twice}"
@@ -157,16 +159,16 @@ def _gathered(board: Board) -> Iterator[str]:
     waiting = {(agent, seq) for agent, seq in board.deliveries}
     for artifact in [*board.of("Early"), *board.of("Late")]:
         seq = artifact.seq
-        met = used["meet"][seq] + expired["meet"][artifact.id] + (("meet", seq) in waiting)
+        met = uses["meet"][seq] + expired["meet"][artifact.id] + (("meet", seq) in waiting)
         if met != 1:
             yield f"meet used {artifact.type} {artifact.payload} {met} times"
-        if used["wait"][seq] != 1:
+        if uses["wait"][seq] != 1:
             yield f"wait used {artifact.type} {artifact.payload} {used['wait'][seq]} times"
     parts = Counter(run for agent, run, _ in board.used if agent == "wait")
     alone = Counter(
         board.at[seq].id for agent, run, seq in board.used if agent == "wait" and parts[run] == 1
     )
-    yield from _differ("records of groups that ran when they expired", expired["wait"], alone)
+    yield from differ("records of groups that ran when they expired", expired["wait"], alone)
 
 
 def _parents(board: Board) -> Iterator[str]:
@@ -179,7 +181,7 @@ def _parents(board: Board) -> Iterator[str]:
             yield f"{made.type} {made.payload} has parents that its run did not use"
 
 
-def _used(board: Board) -> dict[str, Counter[int]]:
+def used(board: Board) -> dict[str, Counter[int]]:
     """Return how often each agent used which artifact."""
     used: dict[str, Counter[int]] = defaultdict(Counter)
     for agent, _, seq in board.used:
@@ -196,8 +198,9 @@ def _expired(board: Board) -> dict[str, Counter[str]]:
     return expired
 
 
-def _left_over(board: Board) -> Iterator[str]:
-    left = [(agent, board.at[seq]) for agent, seq in board.deliveries if agent != "meet"]
+def left_over(board: Board, may_wait: Container[str]) -> Iterator[str]:
+    """Nothing is open but what may wait for ever."""
+    left = [(agent, board.at[seq]) for agent, seq in board.deliveries if agent not in may_wait]
     if left:
         yield f"{len(left)} deliveries are open, such as {left[0]}"
     if board.open_runs:
@@ -207,7 +210,7 @@ def _left_over(board: Board) -> Iterator[str]:
         yield f"steps of {len(stale)} runs are left, such as {stale.pop()}"
 
 
-def _run_ids(board: Board) -> Iterator[str]:
+def run_ids(board: Board) -> Iterator[str]:
     """A run has the same inputs in each process, and an input is in one run of an agent."""
     inputs: dict[str, tuple[str, list[str]]] = {}
     run_of: dict[tuple[str, str], str] = {}
@@ -227,7 +230,7 @@ def _run_ids(board: Board) -> Iterator[str]:
             yield f"run {run} of {agent} used {seq} without having begun over it"
 
 
-def _attempts(board: Board) -> Iterator[str]:
+def attempts(board: Board) -> Iterator[str]:
     """Attempts count up; only one that nobody had to wait for counts the same again."""
     seen: dict[str, list[int]] = defaultdict(list)
     for line in board.journal:
@@ -262,19 +265,13 @@ def _steps(board: Board) -> Iterator[str]:
             yield f"run {run} published another value than its steps returned"
 
 
-def _differ(what: str, found: Counter[Any], wanted: Iterable[Any]) -> Iterator[str]:
+def differ(what: str, found: Counter[Any], wanted: Iterable[Any]) -> Iterator[str]:
+    """Yield what there is too little or too much of."""
     expected: Counter[Any] = Counter(wanted)
     if lacking := expected - found:
         yield f"{what}: lost {sum(lacking.values())}, such as {next(iter(lacking))}"
     if surplus := found - expected:
         yield f"{what}: {sum(surplus.values())} too many, such as {next(iter(surplus))}"
-
-
-def _lines(journal: Path) -> Iterator[dict[str, Any]]:
-    """Yield what the journal says, without the lines that were torn."""
-    for line in journal.read_text().splitlines():
-        with suppress(json.JSONDecodeError):
-            yield json.loads(line)
 
 
 def _ids(joined: bytes | None) -> list[str]:

@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from benchmarks.chaos import workload
-from benchmarks.chaos.check import faults
+from benchmarks.chaos import check, process, steered
 from benchmarks.chaos.dying import DIED
-from benchmarks.chaos.workload import Plan
+from benchmarks.chaos.plan import Kind, Plan
 from flock.store.sqlite.store import Durability
 
 ORDERS: Final = 25
@@ -38,15 +37,22 @@ class Boards:
     Args:
         folder: Where they lie.
         seed: Decides everything but how the machine schedules.
+        kind: Which board it is.
         durability: The store's.
         lifetime: How many processes are killed before a board is finished and checked.
     """
 
     def __init__(
-        self, folder: Path, seed: int, durability: Durability = "process", lifetime: int = 25
+        self,
+        folder: Path,
+        seed: int,
+        kind: Kind,
+        durability: Durability = "process",
+        lifetime: int = 25,
     ) -> None:
         self._folder = folder
         self._seed = seed
+        self._kind: Kind = kind
         self._durability: Durability = durability
         self._lifetime = lifetime
         self._random = random.Random(seed)
@@ -67,11 +73,11 @@ class Boards:
                     break
                 number += 1
                 orders += ORDERS
-                plan = Plan(
-                    folder, seed, turn, max(0, orders - 3 * ORDERS), orders, self._durability
-                )
+                first = max(0, orders - 3 * ORDERS)
+                plan = Plan(folder, seed, self._kind, turn, first, orders, self._durability)
                 yield self._killed(number, plan)
-            last = Plan(folder, seed, self._lifetime + 1, 0, orders, self._durability)
+            end = self._lifetime + 1
+            last = Plan(folder, seed, self._kind, end, 0, orders, self._durability)
             self._finish(last, orders)
 
     def points(self, orders: int, step: int = 1) -> Iterator[Round]:
@@ -85,7 +91,7 @@ class Boards:
         while True:
             folder = self._folder / f"point-{point}"
             folder.mkdir()
-            plan = Plan(folder, self._seed, 1, 0, orders, self._durability)
+            plan = Plan(folder, self._seed, self._kind, 1, 0, orders, self._durability)
             status = _after(plan._replace(dies_at=point), _PATIENCE)
             died = not os.WIFSIGNALED(status) and os.waitstatus_to_exitcode(status) == DIED
             if not died and status:
@@ -121,6 +127,7 @@ class Boards:
         if os.waitstatus_to_exitcode(status):
             self.faults.append(f"{where}: the last process failed")
             return
+        faults = check.faults if plan.kind == "gates" else steered.faults
         found = faults(plan.board, plan.journal, plan.seed, orders)
         self.faults += [f"{where}: {fault}" for fault in found]
 
@@ -149,7 +156,7 @@ def _be(plan: Plan) -> None:
     """Be the process: nothing of the parent's is run when it ends."""
     code = 1
     try:
-        workload.run(plan)
+        process.run(plan)
         code = 0
     except BaseException:  # noqa: BLE001 - the parent is told by the exit code
         traceback.print_exc()

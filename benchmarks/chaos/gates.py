@@ -1,25 +1,17 @@
-"""The board that is killed: every kind of gate, and agents that write down what they did.
-
-What an agent appends to the journal is its effect outside the board: it outlives the process,
-whatever becomes of the commit.
-"""
+"""The board that is killed: every kind of gate, and agents that write down what they did."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import os
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel
 
-from benchmarks.chaos.dying import die
 from flock import (
     Artifact,
     Backoff,
@@ -31,7 +23,10 @@ from flock import (
     NotFound,
     SQLiteBlackboardStore,
 )
-from flock.store.sqlite.store import Durability
+
+if TYPE_CHECKING:
+    from benchmarks.chaos.journal import Journal
+    from benchmarks.chaos.plan import Plan
 
 PIECES: Final = 3
 """How many pieces an order is split into."""
@@ -118,74 +113,8 @@ def is_poisoned(seed: int, n: int) -> bool:
     return random.Random(f"{seed}/poison/{n}").randrange(POISONED) == 0
 
 
-class Journal:
-    """What happened outside the board, one line of JSON each.
-
-    The line that a process was killed in may be torn; the next process begins a new one.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        os.write(self._file, b"\n")
-
-    def write(self, what: str, **more: object) -> None:
-        """Append a line."""
-        line = json.dumps({"what": what, "pid": os.getpid(), **more})
-        os.write(self._file, f"{line}\n".encode())
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)
-
-
-class Plan(NamedTuple):
-    """What one process does.
-
-    Attributes:
-        folder: Where the board and the journal lie.
-        seed: What the whole board is made from.
-        round: Which process on this board it is, from 1.
-        first: The first order it publishes.
-        last: One more than the last.
-        durability: The store's.
-        closes_after: Seconds after which it closes the board; None to finish everything first.
-        grace: Seconds that closing may take.
-        dies_at: At which point of a transaction it ends itself; see `dying`.
-    """
-
-    folder: Path
-    seed: int
-    round: int
-    first: int
-    last: int
-    durability: Durability = "process"
-    closes_after: float | None = None
-    grace: float = 0.0
-    dies_at: int | None = None
-
-    @property
-    def board(self) -> Path:
-        """The board's file."""
-        return self.folder / "board.db"
-
-    @property
-    def journal(self) -> Path:
-        """The journal's file."""
-        return self.folder / "journal"
-
-
-def run(plan: Plan) -> None:
+async def serve(plan: Plan, journal: Journal) -> None:
     """Do what a process does until it is killed, or done."""
-    journal = Journal(plan.journal)
-    if plan.dies_at is not None:
-        die(plan.dies_at)
-    try:
-        asyncio.run(_serve(plan, journal))
-    finally:
-        journal.close()
-
-
-async def _serve(plan: Plan, journal: Journal) -> None:
     store = SQLiteBlackboardStore(plan.board, durability=plan.durability)
     flock = Flock(store=store, no_output=True)
     luck = random.Random(f"{plan.seed}/{plan.round}")
