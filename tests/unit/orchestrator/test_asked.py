@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from flock import AlreadyAnswered, Flock, PublishError, QuestionClosed
-from flock.orchestrator.asked import Answer, Asked, Closed, answered_by, drafted, key_of
+from flock.orchestrator.asked import Asked, Closed, answered_by, drafted, key_of
 from flock.orchestrator.job import Job, Lane
 from flock.store.protocol import State
 from tests.unit.support import A, B, artifact
@@ -53,14 +53,6 @@ def test_what_is_kept_of_a_question_says_whose_it_is() -> None:
     }
     shown = asked.shown()
     assert (shown.due, shown.answers) == (None, (B,))
-
-
-async def test_the_log_keeps_who_answered_what() -> None:
-    asked = Asked(job_of(Flock(), B), "Well?", 1.5, 0.0)
-    entry = asked.entry(Answer((), "ann"), 2.5)
-    record = json.loads(entry.data)
-    assert (entry.kind, entry.at) == ("question_answered", 2.5)
-    assert (record["answered_by"], record["question"]) == ("ann", "Well?")
 
 
 def test_only_runs_of_people_that_last_forget_a_question() -> None:
