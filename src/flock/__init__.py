@@ -92,6 +92,7 @@ if TYPE_CHECKING:
         TypeRegistryError,
         UpcastError,
     )
+    from flock.orchestrator.checks.finding import CheckFinding
     from flock.orchestrator.comparison import ABSENT, ArtifactPair, Comparison, FieldChange
     from flock.orchestrator.events import (
         ArtifactPublished,
@@ -115,6 +116,15 @@ if TYPE_CHECKING:
     )
     from flock.orchestrator.flock import Flock
     from flock.orchestrator.fork import Fork
+    from flock.orchestrator.graph.elements import (
+        ConsumesEdge,
+        Graph,
+        GraphAgent,
+        GraphEdge,
+        GraphGate,
+        GraphType,
+        PublishesEdge,
+    )
     from flock.orchestrator.idle import IdleReport
     from flock.orchestrator.replay import Replay, ReplayedRun
     from flock.store.exchange import export_board, import_board
@@ -157,9 +167,11 @@ __all__ = [
     "ChatAnswer",
     "ChatModel",
     "ChatRequest",
+    "CheckFinding",
     "Clock",
     "CollectionResult",
     "Comparison",
+    "ConsumesEdge",
     "ConsumptionRecord",
     "Context",
     "ContextOverflow",
@@ -190,6 +202,11 @@ __all__ = [
     "FlockError",
     "Fork",
     "FunctionTool",
+    "Graph",
+    "GraphAgent",
+    "GraphEdge",
+    "GraphGate",
+    "GraphType",
     "GroupExpired",
     "GroupSkipped",
     "Guard",
@@ -224,6 +241,7 @@ __all__ = [
     "PrivateVisibility",
     "PublicVisibility",
     "PublishError",
+    "PublishesEdge",
     "RateLimited",
     "Replay",
     "ReplayedRun",
@@ -433,6 +451,7 @@ _MODULES = {
         "TypeRegistryError",
         "UpcastError",
     ),
+    "flock.orchestrator.checks.finding": ("CheckFinding",),
     "flock.orchestrator.comparison": ("ABSENT", "ArtifactPair", "Comparison", "FieldChange"),
     "flock.orchestrator.events": (
         "ArtifactPublished",
@@ -456,6 +475,15 @@ _MODULES = {
     ),
     "flock.orchestrator.flock": ("Flock",),
     "flock.orchestrator.fork": ("Fork",),
+    "flock.orchestrator.graph.elements": (
+        "ConsumesEdge",
+        "Graph",
+        "GraphAgent",
+        "GraphEdge",
+        "GraphGate",
+        "GraphType",
+        "PublishesEdge",
+    ),
     "flock.orchestrator.idle": ("IdleReport",),
     "flock.orchestrator.replay": ("Replay", "ReplayedRun"),
     "flock.store.exchange": (

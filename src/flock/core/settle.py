@@ -26,10 +26,14 @@ _INPUT: Final = frozenset(Role) - {Role.CONTEXT, Role.INPUTS, Role.DEFAULT}
 """What a parameter is given of an artifact."""
 
 
-def settle(agent: Agent) -> None:
+def settle(agent: Agent, *, warns: bool = True) -> None:
     """Complete a declaration from the annotations of its function, and check the two.
 
     What words say in any order is checked here, where all of them are known.
+
+    Args:
+        agent: Whose declaration it is.
+        warns: Whether to log that nothing starts the agent.
 
     Raises:
         DeclarationError: The agent listens to itself alone and skips that, has a function and
@@ -50,7 +54,7 @@ def settle(agent: Agent) -> None:
             "the agent has engines too; give one, calls(fn) or with_engines()"
         )
     subscriptions = agent.subscriptions or _annotated_inputs(agent, signature)
-    if not subscriptions:
+    if not subscriptions and warns:
         _warn_of_silence(agent, signature)
     _check_parameters(agent, signature, subscriptions)
     _check_outputs(agent, signature)

@@ -31,8 +31,12 @@ from flock.errors import (
 )
 from flock.orchestrator import inside
 from flock.orchestrator.calls import Calls
+from flock.orchestrator.checks.board import check_board
+from flock.orchestrator.checks.finding import CheckFinding
 from flock.orchestrator.events import EventStream
 from flock.orchestrator.fork import Changes, Fork, Settings, moment_of
+from flock.orchestrator.graph.elements import Graph
+from flock.orchestrator.graph.reading import graph_of
 from flock.orchestrator.history import default_provider
 from flock.orchestrator.idle import IdleReport
 from flock.orchestrator.matcher import Matcher
@@ -245,6 +249,29 @@ class Flock:
         self._parts.ledger.add(budget)
         self._unsettle()
         return self
+
+    # --- looking at what is declared ---
+
+    def graph(self) -> Graph:
+        """Return who reads and writes what, as data: `as_dict()`, and `mermaid()` to draw it.
+
+        Read from the declarations: the board is not opened, no model is made, no store touched,
+        and no function of yours is called.
+
+        Raises:
+            DeclarationError: A declaration contradicts itself; `check` tells all of them.
+        """
+        return graph_of(self.name, self.model, self._agents.values())
+
+    def check(self) -> list[CheckFinding]:
+        """Return what looks wrong or is worth knowing about the declarations, errors first.
+
+        Pure like `graph`: nothing runs, not even a predicate. An error is something that cannot
+        work, a warning what is hardly meant, an info what holds and may surprise. What happens
+        outside the declarations, such as who publishes what from outside or from inside a
+        function, cannot be seen.
+        """
+        return check_board(self.model, self._agents.values())
 
     # --- opening and closing ---
 
