@@ -40,7 +40,7 @@ def _check_subscription(checking: Checking, agent: Agent, subscription: Subscrip
             predicate,
             entries,
             "predicate-field-missing",
-            f"the where {called(predicate)} of consumes",
+            f"where={called(predicate)} of consumes",
             "so that it fails, which counts as no match",
         )
     for predicate in subscription.group:
@@ -51,7 +51,7 @@ def _check_subscription(checking: Checking, agent: Agent, subscription: Subscrip
                 predicate,
                 (entry.current,),
                 "predicate-field-missing",
-                f"the where {called(predicate)} of consumes",
+                f"where={called(predicate)} of consumes",
                 "so that it fails, which counts as no match",
                 position,
             )
@@ -68,7 +68,7 @@ def _check_join(
             by,
             entries,
             "join-key-missing",
-            f"the key {called(by)} of its join",
+            f"by={called(by)} of its join",
             "so that each of them becomes a dead letter",
         ):
             return
@@ -120,7 +120,7 @@ def _check_outputs(checking: Checking, agent: Agent, group: OutputGroup) -> None
             function,
             entries,
             "output-field-missing",
-            f"the {option} {called(function)} of publishes",
+            f"{option}={called(function)} of publishes",
             "so that the run fails",
         )
 

@@ -65,8 +65,8 @@ def labels_of(types: Iterable[TypeEntry]) -> dict[str, str]:
 
 def called(function: Callable[..., object]) -> str:
     """Return how a function of the user's is shown: by its name, or as a lambda."""
-    name = getattr(function, "__name__", type(function).__name__)
-    return "a function" if name == "<lambda>" else f"{name}()"
+    name: str = getattr(function, "__name__", type(function).__name__)
+    return name.strip("<>")
 
 
 def _agent(agent: Agent, model: str | None) -> GraphAgent:
