@@ -58,8 +58,9 @@ def only_read(function: Callable[..., object]) -> str | None:
     read = surely_read(function)
     if len(read) != 1 or not isinstance(function, FunctionType):
         return None
-    steps = {step.opname for step in dis.get_instructions(function.__code__)}
-    return read[0] if steps <= {*_SKIPPED, *_LOADS, "LOAD_ATTR", "RETURN_VALUE"} else None
+    steps = [step.opname for step in dis.get_instructions(function.__code__)]
+    is_plain = set(steps) <= {*_SKIPPED, *_LOADS, "LOAD_ATTR", "RETURN_VALUE"}
+    return read[0] if is_plain and steps.count("LOAD_ATTR") == 1 else None
 
 
 def is_missing(cls: type[BaseModel], name: str) -> bool:
