@@ -63,7 +63,7 @@ class Key:
         (lambda m: m.first or m.second, ("first",)),
         (lambda m: m.first if m.kind else m.second, ("kind",)),
         (lambda m: getattr(m, "first", None), ()),
-        (lambda m: [x.second for x in m.first], ("first",)),
+        (lambda m: all(x.second for x in m.first), ("first",)),
         (lambda m, other=None: m.first, ("first",)),
         (lambda *models: models[0].first, ()),
         (guarded, ()),
