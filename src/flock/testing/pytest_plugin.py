@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from flock.testing.recording import Cassette
 
 _MARKER = (
-    "flock(make=None, *, model=None): what the fixture `board` is made of: a Flock, a function "
+    "flock(make=None, model=None): what the fixture `board` is made of: a Flock, a function "
     "that returns one (called with clock=ManualClock(autojump=True) if it takes a clock), or the "
     "model of a new one."
 )
@@ -83,7 +83,7 @@ def _made_for(request: pytest.FixtureRequest) -> TestBoard:
     return TestBoard(_flock_of(make), model=model)  # which refuses what makes no sense
 
 
-def _arguments(make: object = None, *, model: str | None = None) -> tuple[object, str | None]:
+def _arguments(*, make: object = None, model: str | None = None) -> tuple[object, str | None]:
     return make, model
 
 
