@@ -79,6 +79,34 @@ class Flock:
 
     Raises:
         DeclarationError: An argument makes no sense.
+
+    Example:
+        ```python
+        from pydantic import BaseModel
+
+        from flock import Flock
+
+
+        class Order(BaseModel):
+            total: float
+
+
+        class Invoice(BaseModel):
+            amount: float
+
+
+        def bill(order: Order) -> Invoice:
+            return Invoice(amount=order.total)
+
+
+        flock = Flock()
+        flock.agent("billing").calls(bill)  # Order -> Invoice, as it is annotated
+
+        async with flock:
+            await flock.publish(Order(total=12))
+            await flock.run_until_idle()
+            print(await flock.store.get_by_type(Invoice))  # -> [Invoice(amount=12.0)]
+        ```
     """
 
     def __init__(
@@ -270,6 +298,27 @@ class Flock:
         work, a warning what is hardly meant, an info what holds and may surprise. What happens
         outside the declarations, such as who publishes what from outside or from inside a
         function, cannot be seen.
+
+        Example:
+            ```python
+            from pydantic import BaseModel
+
+            from flock import Flock
+
+
+            class Scan(BaseModel):
+                patient: str
+
+
+            class Report(BaseModel):
+                text: str
+
+
+            flock = Flock("test")
+            flock.agent("reader").consumes(Scan, where=lambda scan: scan.pateint).publishes(Report)
+            [error] = [finding for finding in flock.check() if finding.level == "error"]
+            print(error.code)  # -> predicate-field-missing
+            ```
         """
         return check_board(self.model, self._agents.values())
 
