@@ -5,8 +5,10 @@ them are infos; errors and warnings would be wrong.
 """
 
 import asyncio
+import inspect
 import re
 import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +17,7 @@ from sybil import Document
 
 from flock import CheckFinding, Flock
 from flock.cli.demo.pipeline import review_board
+from tests.acceptance import test_seed_examples
 from tests.docs.test_code_blocks import PAGES, ROOT, Blocks, _fenced, _run
 
 SHOWS_FINDINGS = {ROOT / "docs" / "graph.md"}
@@ -48,7 +51,8 @@ def test_no_board_of_the_page_raises_an_alarm(
     page: Path, raised: list[CheckFinding], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    name = "checked_" + re.sub(r"\W", "_", str(page.relative_to(ROOT).with_suffix("")))
+    # The module's name is that of the other run: a class under a fixed name is the same one then.
+    name = "page_" + re.sub(r"\W", "_", str(page.relative_to(ROOT).with_suffix("")))
     module = ModuleType(name)
     monkeypatch.setitem(sys.modules, name, module)
     with asyncio.Runner() as runner:
@@ -62,3 +66,15 @@ def test_the_demo_raises_no_alarm() -> None:
     assert alarms(board) == []
     assert [t.label for t in board.graph().inputs] == ["SourceTree"]
     assert [t.label for t in board.graph().results] == ["Report"]
+
+
+@pytest.mark.parametrize(
+    "example",
+    [f for f in vars(test_seed_examples).values() if inspect.iscoroutinefunction(f)],
+    ids=lambda example: example.__name__,
+)
+def test_no_board_of_the_seed_raises_an_alarm(
+    example: Callable[[], Coroutine[object, object, None]], raised: list[CheckFinding]
+) -> None:
+    asyncio.run(example())
+    assert raised == []

@@ -119,7 +119,7 @@ class BatchSpec:
         async with flock:
             await flock.publish_many([Line(text=str(n)) for n in range(4)])
             await flock.run_until_idle()
-        print(sizes)  # -> [3, 1]
+        print(sorted(sizes))  # -> [1, 3]
         ```
     """
 
