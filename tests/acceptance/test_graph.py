@@ -15,16 +15,20 @@ import pytest
 from pydantic import BaseModel
 
 from flock import (
+    Agent,
     BatchSpec,
     BlackboardStore,
     ConsumesEdge,
+    Context,
     DeclarationError,
     DSPyEngine,
     EngineComponent,
+    EvalInputs,
     Flock,
     GraphGate,
     InMemoryBlackboardStore,
     JoinSpec,
+    OutputGroup,
     PrivateVisibility,
     PublishesEdge,
     WorkflowError,
@@ -215,11 +219,13 @@ def test_nothing_runs_and_no_store_is_touched() -> None:
         raise AssertionError(models)
 
     class Exploding(EngineComponent):
-        async def on_initialize(self, *args: object) -> NoReturn:
-            raise AssertionError(args)
+        async def on_initialize(self, agent: Agent, ctx: Context) -> NoReturn:
+            raise AssertionError(agent)
 
-        async def evaluate(self, *args: object) -> NoReturn:
-            raise AssertionError(args)
+        async def evaluate(
+            self, agent: Agent, ctx: Context, inputs: EvalInputs, output_group: OutputGroup
+        ) -> NoReturn:
+            raise AssertionError(agent)
 
     store: BlackboardStore = Untouchable()
     flock = Flock("no-such-provider/model", store=store)

@@ -17,8 +17,8 @@ from flock.orchestrator.checks.reads import is_missing, only_read, surely_read
 
 
 def guarded(model: Any) -> object:
-    if isinstance(model, str):
-        return model.first
+    if isinstance(model, dict):
+        return model["first"]
     return model.second
 
 
