@@ -100,6 +100,7 @@ if TYPE_CHECKING:
         UpcastError,
         WorkflowTimeout,
     )
+    from flock.orchestrator.checks.finding import CheckFinding
     from flock.orchestrator.comparison import ABSENT, ArtifactPair, Comparison, FieldChange
     from flock.orchestrator.events import (
         ArtifactPublished,
@@ -132,6 +133,15 @@ if TYPE_CHECKING:
     )
     from flock.orchestrator.flock import Flock
     from flock.orchestrator.fork import Fork
+    from flock.orchestrator.graph.elements import (
+        ConsumesEdge,
+        Graph,
+        GraphAgent,
+        GraphEdge,
+        GraphGate,
+        GraphType,
+        PublishesEdge,
+    )
     from flock.orchestrator.idle import IdleReport
     from flock.orchestrator.replay import Replay, ReplayedRun
     from flock.orchestrator.workflow import Workflow
@@ -179,10 +189,12 @@ __all__ = [
     "ChatAnswer",
     "ChatModel",
     "ChatRequest",
+    "CheckFinding",
     "Clock",
     "CollectionResult",
     "Comparison",
     "Condition",
+    "ConsumesEdge",
     "ConsumptionRecord",
     "Context",
     "ContextOverflow",
@@ -213,6 +225,11 @@ __all__ = [
     "FlockError",
     "Fork",
     "FunctionTool",
+    "Graph",
+    "GraphAgent",
+    "GraphEdge",
+    "GraphGate",
+    "GraphType",
     "GroupExpired",
     "GroupSkipped",
     "Guard",
@@ -248,6 +265,7 @@ __all__ = [
     "PrivateVisibility",
     "PublicVisibility",
     "PublishError",
+    "PublishesEdge",
     "Question",
     "QuestionAnswered",
     "QuestionAsked",
@@ -482,6 +500,7 @@ _MODULES = {
         "UpcastError",
         "WorkflowTimeout",
     ),
+    "flock.orchestrator.checks.finding": ("CheckFinding",),
     "flock.orchestrator.comparison": ("ABSENT", "ArtifactPair", "Comparison", "FieldChange"),
     "flock.orchestrator.events": (
         "ArtifactPublished",
@@ -514,6 +533,15 @@ _MODULES = {
     ),
     "flock.orchestrator.flock": ("Flock",),
     "flock.orchestrator.fork": ("Fork",),
+    "flock.orchestrator.graph.elements": (
+        "ConsumesEdge",
+        "Graph",
+        "GraphAgent",
+        "GraphEdge",
+        "GraphGate",
+        "GraphType",
+        "PublishesEdge",
+    ),
     "flock.orchestrator.idle": ("IdleReport",),
     "flock.orchestrator.replay": ("Replay", "ReplayedRun"),
     "flock.orchestrator.workflow": ("Workflow",),

@@ -138,6 +138,37 @@ def test_every_example_of_the_docstrings_runs(
             _run(document, module)
 
 
+def _docstrings() -> Iterator[tuple[str, str]]:
+    """Every docstring of the package, with where it stands."""
+    for source in sorted((ROOT / "src" / "flock").rglob("*.py")):
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                line = getattr(node, "lineno", 1)
+                yield f"{source.relative_to(ROOT)}:{line}", ast.get_docstring(node) or ""
+
+
+def test_no_example_of_a_docstring_is_written_so_that_it_would_not_run() -> None:
+    left_out = re.compile(r"::\s*$|^\s*\.\. code|^\s*```(py|pycon|python3)\b", re.MULTILINE)
+    assert [where for where, text in _docstrings() if left_out.search(text)] == []
+
+
+def test_every_example_of_a_docstring_is_found() -> None:
+    written = sum(
+        len(re.findall(r"^\s*```python$|^\s*>>> ", text, re.MULTILINE)) for _, text in _docstrings()
+    )
+    with asyncio.Runner() as runner:
+        found = sum(
+            len(
+                PythonDocStringDocument.parse(
+                    str(source), lambda it: _fenced(it, Blocks(runner)), _doctests
+                ).regions
+            )
+            for source in SOURCES
+        )
+    assert written == found
+    assert written >= 25  # those of the main classes
+
+
 def test_a_page_of_the_readme_has_blocks_that_run() -> None:
     with asyncio.Runner() as runner:
         document = Document.parse(str(ROOT / "README.md"), lambda it: _fenced(it, Blocks(runner)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -132,7 +132,7 @@ def declare(flock: Flock, world: World) -> None:
 
 
 @asynccontextmanager
-async def opened(world: World) -> AsyncIterator[Flock]:
+async def opened(world: World) -> AsyncGenerator[Flock]:
     flock = Flock(store=world.store, clock=world.clock, no_output=True)
     declare(flock, world)
     async with flock:

@@ -8,6 +8,7 @@ import typer
 
 from flock.cli.board.command import board
 from flock.cli.demo.command import demo
+from flock.cli.graph import check, graph
 from flock.cli.models import models
 from flock.cli.tune import tune
 from flock.cli.version import print_version, version
@@ -21,6 +22,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(demo)
+app.command()(check)
+app.command()(graph)
 app.command()(tune)
 app.command()(version)
 app.add_typer(board)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
 import signal
 from collections.abc import AsyncGenerator, Generator
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 import typer
 from rich.console import Console
 
-from flock.cli.loading import load_named
+from flock.cli.loading import load_named, make_board
 from flock.cli.tuning_report import as_data, lines, table, tuning_bar
 from flock.engines.dspy.tuning.examples import TuningExample, read_examples, write_examples
 from flock.engines.dspy.tuning.history import past_runs
@@ -254,20 +253,7 @@ async def _runs(order: _Order, flock: Flock, agent: Agent) -> list[TuningExample
 @asynccontextmanager
 async def _opened(name: str) -> AsyncGenerator[Flock]:
     """Make the board, and open its store to read; its agents run nothing."""
-    made = load_named(name, "--board")
-    if not isinstance(made, Flock) and callable(made):
-        try:
-            made = made()
-            if inspect.isawaitable(made):
-                made = await made
-        except FlockError:
-            raise
-        except Exception as error:
-            msg = f"--board {name!r} raised {error!r}; it is called without arguments"
-            raise DeclarationError(msg) from error
-    if not isinstance(made, Flock):
-        msg = f"--board {name!r} is no Flock, and returns none: {made!r}"
-        raise DeclarationError(msg)
+    made = await make_board(name, "--board")
     opened = False
     try:
         with suppress(StoreLocked):  # by this very board, which its factory left open

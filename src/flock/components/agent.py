@@ -17,6 +17,34 @@ class AgentComponent:
     Attributes:
         name: Names the component in logs; its class does if None.
         priority: Lower runs first.
+
+    Example:
+        ```python
+        from pydantic import BaseModel
+
+        from flock import AgentComponent, Flock
+
+
+        class Word(BaseModel):
+            text: str
+
+
+        class Counting(AgentComponent):
+            runs = 0
+
+            async def on_pre_consume(self, agent, ctx, inputs):
+                self.runs += 1
+                return inputs
+
+
+        counting = Counting()
+        flock = Flock()
+        flock.agent("reader").consumes(Word).calls(lambda word: None).with_utilities(counting)
+        async with flock:
+            await flock.publish_many([Word(text="a"), Word(text="b")])
+            await flock.run_until_idle()
+        print(counting.runs)  # -> 2
+        ```
     """
 
     name: str | None = None

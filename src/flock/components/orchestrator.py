@@ -51,6 +51,32 @@ class OrchestratorComponent:
     Attributes:
         name: Names the component in logs; its class does if None.
         priority: Lower runs first.
+
+    Example:
+        ```python
+        from pydantic import BaseModel
+
+        from flock import Flock, OrchestratorComponent, ScheduleDecision
+
+
+        class Word(BaseModel):
+            text: str
+
+
+        class Quiet(OrchestratorComponent):
+            async def on_before_schedule(self, orchestrator, artifact, agent, subscription):
+                is_loud = artifact.payload["text"].isupper()
+                return ScheduleDecision.SKIP if is_loud else ScheduleDecision.CONTINUE
+
+
+        heard: list[str] = []
+        flock = Flock().add_component(Quiet())
+        flock.agent("listener").consumes(Word).calls(lambda word: heard.append(word.text))
+        async with flock:
+            await flock.publish_many([Word(text="HEY"), Word(text="hello")])
+            await flock.run_until_idle()
+        print(heard)  # -> ['hello']
+        ```
     """
 
     name: str | None = None

@@ -73,6 +73,34 @@ class AgentBuilder:
     given contradicts itself, and leaves the declaration as it was. What only shows when all
     words are there, such as a function that cannot take what is consumed, is refused when
     the board opens.
+
+    Example:
+        ```python
+        from pydantic import BaseModel
+
+        from flock import Flock
+
+
+        class Order(BaseModel):
+            total: float
+
+
+        class Invoice(BaseModel):
+            amount: float
+
+
+        flock = Flock()
+        (
+            flock.agent("billing")
+            .description("Writes an invoice for every large order.")
+            .consumes(Order, where=lambda order: order.total > 100, tags={"paid"})
+            .publishes(Invoice, validate=[(lambda i: i.amount > 0, "an invoice is positive")])
+            .calls(lambda order: Invoice(amount=order.total))
+            .retry(3, backoff=0.5)
+            .timeout(10)
+            .max_concurrency(4)
+        )
+        ```
     """
 
     def __init__(self, agent: Agent, changed: Callable[[], None], make: ToolMaker) -> None:

@@ -326,6 +326,34 @@ class Context:
             EngineError: The step waits for itself; or, on a board that lasts, it returned
                 something that JSON cannot carry.
             Exception: Whatever `fn` raised. A step that failed is not remembered.
+
+        Example:
+            ```python
+            from pydantic import BaseModel
+
+            from flock import Context, Flock
+
+
+            class Order(BaseModel):
+                total: float
+
+
+            charged: list[float] = []
+
+
+            async def pay(order: Order, ctx: Context) -> None:
+                await ctx.step("charge", charged.append, order.total)
+                if ctx.attempt == 1:
+                    raise OSError("the network is down, but the money is charged")
+
+
+            flock = Flock()
+            flock.agent("cashier").calls(pay).retry(2, backoff=0)
+            async with flock:
+                await flock.publish(Order(total=9.5))
+                await flock.run_until_idle()
+            print(charged)  # -> [9.5]
+            ```
         """
         run = self.run
         if run is None:

@@ -35,6 +35,27 @@ class FilterConfig:
         DeclarationError: An option is of the wrong kind, or a kind of visibility does not exist.
         ValueError: A time is naive.
         TypeRegistryError: A type name is unknown or ambiguous.
+
+    Example:
+        ```python
+        from pydantic import BaseModel
+
+        from flock import FilterConfig, Flock
+
+
+        class Note(BaseModel):
+            text: str
+
+
+        flock = Flock()
+        async with flock:
+            await flock.publish(Note(text="one"), tags={"urgent"})
+            await flock.publish(Note(text="two"))
+            found, total = await flock.store.query_artifacts(
+                FilterConfig(tags={"urgent"}), limit=10
+            )
+        print([note.payload["text"] for note in found], total)  # -> ['one'] 1
+        ```
     """
 
     type_names: Collection[str | type] | None = None

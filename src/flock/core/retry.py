@@ -31,6 +31,14 @@ class Backoff:
 
     It only holds its values: `retry`, which knows the agent, refuses those that make no sense
     with a `DeclarationError`.
+
+    Example:
+        ```python
+        from flock import Backoff
+
+        backoff = Backoff(initial=1.0, factor=3, maximum=10.0, jitter=False)
+        print([backoff.delay(attempt) for attempt in (1, 2, 3, 4)])  # -> [1.0, 3.0, 9.0, 10.0]
+        ```
     """
 
     initial: Span = 1.0

@@ -27,10 +27,14 @@ _INPUT: Final = frozenset(Role) - {Role.CONTEXT, Role.INPUTS, Role.DEFAULT}
 """What a parameter is given of an artifact."""
 
 
-def settle(agent: Agent) -> None:
+def settle(agent: Agent, *, warns: bool = True) -> None:
     """Complete a declaration from the annotations of its function, and check the two.
 
     What words say in any order is checked here, where all of them are known.
+
+    Args:
+        agent: Whose declaration it is.
+        warns: Whether to log that nothing starts the agent.
 
     Raises:
         DeclarationError: The agent listens to itself alone and skips that, has more than one
@@ -55,7 +59,7 @@ def settle(agent: Agent) -> None:
     subscriptions = agent.subscriptions or _annotated_inputs(agent, signature)
     if agent.schedules:
         _check_ticks(agent, signature)
-    elif not subscriptions:
+    elif not subscriptions and warns:
         _warn_of_silence(agent, signature)
     _check_parameters(agent, signature, subscriptions, Word(agent.name, "calls"))
     _check_outputs(agent, signature)

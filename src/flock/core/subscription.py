@@ -37,6 +37,37 @@ class JoinSpec:
 
     It only holds its values: `consumes`, which knows the agent, refuses those that make no
     sense with a `DeclarationError`.
+
+    Example:
+        ```python
+        from pydantic import BaseModel
+
+        from flock import Flock, JoinSpec
+
+
+        class Order(BaseModel):
+            number: int
+
+
+        class Payment(BaseModel):
+            order: int
+
+
+        def number(model: Order | Payment) -> int:
+            return model.number if isinstance(model, Order) else model.order
+
+
+        flock = Flock()
+        paid: list[int] = []
+        flock.agent("shipping").consumes(Order, Payment, join=JoinSpec(by=number, within=10)).calls(
+            lambda order, payment: paid.append(order.number)
+        )
+
+        async with flock:
+            await flock.publish_many([Order(number=1), Order(number=2), Payment(order=2)])
+            await flock.run_until_idle()  # the first waits: it may be among the next to be paid
+        print(paid)  # -> [2]
+        ```
     """
 
     by: str | Callable[[Any], object]
@@ -68,6 +99,29 @@ class BatchSpec:
 
     One of the two at least is needed. It only holds its values: `consumes`, which knows the
     agent, refuses those that make no sense with a `DeclarationError`.
+
+    Example:
+        ```python
+        from pydantic import BaseModel
+
+        from flock import BatchSpec, Flock
+
+
+        class Line(BaseModel):
+            text: str
+
+
+        flock = Flock()
+        sizes: list[int] = []
+        flock.agent("writer").consumes(Line, batch=BatchSpec(size=3, timeout=0.01)).calls(
+            lambda lines: sizes.append(len(lines))
+        )
+
+        async with flock:
+            await flock.publish_many([Line(text=str(n)) for n in range(4)])
+            await flock.run_until_idle()
+        print(sorted(sizes))  # -> [1, 3]
+        ```
     """
 
     size: int | None = None

@@ -366,6 +366,23 @@ def flock_type(
 
     Raises:
         TypeRegistryError: The name belongs to another class.
+
+    Example:
+        ```python
+        from pydantic import BaseModel
+
+        from flock import flock_type, upcasts
+
+
+        @flock_type(name="shop.Order", version=2)
+        class Order(BaseModel):
+            cents: int
+
+
+        @upcasts(Order, from_version=1)
+        def in_cents(payload: dict) -> dict:
+            return {"cents": round(payload["euros"] * 100)}
+        ```
     """
 
     def decorate(target: type[M]) -> type[M]:

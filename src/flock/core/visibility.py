@@ -50,7 +50,17 @@ class PublicVisibility(_Visibility):
 
 
 class PrivateVisibility(_Visibility):
-    """Only the named agents may read it."""
+    """Only the named agents may read it.
+
+    Example:
+        ```python
+        from flock import AgentIdentity, PrivateVisibility
+
+        secret = PrivateVisibility(agents={"auditor"})
+        print(secret.delay_for(AgentIdentity("auditor")))  # -> 0.0
+        print(secret.delay_for(AgentIdentity("clerk")))  # -> None
+        ```
+    """
 
     kind: Literal["Private"] = "Private"
     agents: Names
@@ -61,7 +71,18 @@ class PrivateVisibility(_Visibility):
 
 
 class LabelledVisibility(_Visibility):
-    """Only agents that carry all of these labels may read it."""
+    """Only agents that carry all of these labels may read it.
+
+    Example:
+        ```python
+        from flock import AgentIdentity, LabelledVisibility
+
+        for_chiefs = LabelledVisibility(required_labels={"doctor", "chief"})
+        chief = AgentIdentity("a", labels=frozenset({"doctor", "chief", "night"}))
+        print(for_chiefs.delay_for(chief))  # -> 0.0
+        print(for_chiefs.delay_for(AgentIdentity("b", labels=frozenset({"doctor"}))))  # -> None
+        ```
+    """
 
     kind: Literal["Labelled"] = "Labelled"
     required_labels: Names
@@ -88,6 +109,15 @@ class AfterVisibility(_Visibility):
     Attributes:
         ttl: A `timedelta`, or a number of seconds.
         then: Who may read it from then on; everybody unless said.
+
+    Example:
+        ```python
+        from flock import AfterVisibility, AgentIdentity, TenantVisibility
+
+        embargo = AfterVisibility(ttl=3600, then=TenantVisibility(tenant_id="acme"))
+        print(embargo.delay_for(AgentIdentity("a", tenant_id="acme")))  # -> 3600.0
+        print(embargo.delay_for(AgentIdentity("b", tenant_id="other")))  # -> None
+        ```
     """
 
     kind: Literal["After"] = "After"

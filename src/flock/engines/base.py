@@ -20,6 +20,33 @@ class EngineComponent(AgentComponent):
     Attributes:
         enable_context: Whether `ctx.artifacts` is to hold the history of the workflow.
         streams: Whether the engine yields outputs one by one, with `stream`.
+
+    Example:
+        ```python
+        from pydantic import BaseModel
+
+        from flock import EngineComponent, Flock
+
+
+        class Question(BaseModel):
+            text: str
+
+
+        class Answer(BaseModel):
+            text: str
+
+
+        class Echo(EngineComponent):
+            async def evaluate(self, agent, ctx, inputs, output_group):
+                return Answer(text=inputs.first_as(Question).text)
+
+
+        flock = Flock()
+        flock.agent("echo").consumes(Question).publishes(Answer).with_engines(Echo())
+        async with flock:
+            [answer] = await flock.arun("echo", Question(text="hello"))
+        print(answer.payload["text"])  # -> hello
+        ```
     """
 
     enable_context: bool = False

@@ -41,10 +41,14 @@ from flock.errors import (
 )
 from flock.orchestrator import inside
 from flock.orchestrator.calls import Calls
+from flock.orchestrator.checks.board import check_board
+from flock.orchestrator.checks.finding import CheckFinding
 from flock.orchestrator.events import EventStream, Position
 from flock.orchestrator.events.log import Kinds, chosen_kinds
 from flock.orchestrator.events.position import position_of
 from flock.orchestrator.fork import Changes, Fork, Settings, moment_of
+from flock.orchestrator.graph.elements import Graph
+from flock.orchestrator.graph.reading import graph_of
 from flock.orchestrator.history import default_provider
 from flock.orchestrator.idle import IdleReport
 from flock.orchestrator.matcher import Matcher
@@ -90,6 +94,34 @@ class Flock:
 
     Raises:
         DeclarationError: An argument makes no sense.
+
+    Example:
+        ```python
+        from pydantic import BaseModel
+
+        from flock import Flock
+
+
+        class Order(BaseModel):
+            total: float
+
+
+        class Invoice(BaseModel):
+            amount: float
+
+
+        def bill(order: Order) -> Invoice:
+            return Invoice(amount=order.total)
+
+
+        flock = Flock()
+        flock.agent("billing").calls(bill)  # Order -> Invoice, as it is annotated
+
+        async with flock:
+            await flock.publish(Order(total=12))
+            await flock.run_until_idle()
+            print(await flock.store.get_by_type(Invoice))  # -> [Invoice(amount=12.0)]
+        ```
     """
 
     def __init__(
@@ -278,6 +310,50 @@ class Flock:
         self._parts.limits.add(rate_limit(Word(None, "rate_limit"), n, per, key))
         self._unsettle()
         return self
+
+    # --- looking at what is declared ---
+
+    def graph(self) -> Graph:
+        """Return who reads and writes what, as data: `as_dict()`, and `mermaid()` to draw it.
+
+        Read from the declarations: the board is not opened, no model is made, no store touched,
+        and no function of yours is called.
+
+        Raises:
+            DeclarationError: A declaration contradicts itself; `check` tells all of them.
+        """
+        return graph_of(self.name, self.model, self._agents.values())
+
+    def check(self) -> list[CheckFinding]:
+        """Return what looks wrong or is worth knowing about the declarations, errors first.
+
+        Pure like `graph`: nothing runs, not even a predicate. An error is something that cannot
+        work, a warning what is hardly meant, an info what holds and may surprise. What happens
+        outside the declarations, such as who publishes what from outside or from inside a
+        function, cannot be seen.
+
+        Example:
+            ```python
+            from pydantic import BaseModel
+
+            from flock import Flock
+
+
+            class Scan(BaseModel):
+                patient: str
+
+
+            class Report(BaseModel):
+                text: str
+
+
+            flock = Flock("test")
+            flock.agent("reader").consumes(Scan, where=lambda scan: scan.pateint).publishes(Report)
+            [error] = [finding for finding in flock.check() if finding.level == "error"]
+            print(error.code)  # -> predicate-field-missing
+            ```
+        """
+        return check_board(self.model, self._agents.values())
 
     # --- opening and closing ---
 

@@ -45,6 +45,35 @@ class ManualClock:
             left to do on the event loop: no callback ready, no function in a thread (an
             agent's own, or one handed to `asyncio.to_thread` or `loop.run_in_executor` and
             awaited), no real timer within the next second.
+
+    Example:
+        ```python
+        from datetime import timedelta
+
+        from pydantic import BaseModel
+
+        from flock import BatchSpec, Flock
+        from flock.testing import ManualClock
+
+
+        class Line(BaseModel):
+            text: str
+
+
+        clock = ManualClock()
+        flock = Flock(clock=clock)
+        sizes: list[int] = []
+        flock.agent("daily").consumes(Line, batch=BatchSpec(timeout=timedelta(days=1))).calls(
+            lambda lines: sizes.append(len(lines))
+        )
+
+        async with flock:
+            await flock.publish(Line(text="a"))
+            await clock.advance(timedelta(hours=23))
+            print(sizes)  # -> []
+            await clock.advance(timedelta(hours=1))
+            print(sizes)  # -> [1]
+        ```
     """
 
     def __init__(self, start: datetime | None = None, *, autojump: bool = False) -> None:

@@ -31,6 +31,32 @@ class ScriptedEngine(EngineComponent):
 
     Attributes:
         calls: The inputs of each call so far.
+
+    Example:
+        ```python
+        from pydantic import BaseModel
+
+        from flock import Flock
+        from flock.testing import ScriptedEngine
+
+
+        class Question(BaseModel):
+            text: str
+
+
+        class Answer(BaseModel):
+            text: str
+
+
+        engine = ScriptedEngine([TimeoutError("busy"), Answer(text="42")])
+        flock = Flock()
+        oracle = flock.agent("oracle").consumes(Question).publishes(Answer)
+        oracle.with_engines(engine).retry(2, backoff=0)
+
+        async with flock:
+            [answer] = await flock.arun("oracle", Question(text="why?"))
+        print(answer.payload, len(engine.calls))  # -> {'text': '42'} 2
+        ```
     """
 
     def __init__(self, answers: Answers, *, delay: Span | Iterable[Span] = 0) -> None:

@@ -1,16 +1,18 @@
 """The suite that every store passes: what a board relies on, as tests for pytest.
 
-The author of a store says how one is made, and lets pytest find the rest::
+The author of a store says how one is made, and lets pytest find the rest:
 
-    from pathlib import Path
+```python
+from pathlib import Path
 
-    from flock.store.protocol import BlackboardStore
-    from flock.testing import StoreContract
+from flock import BlackboardStore, SQLiteBlackboardStore
+from flock.testing import StoreContract
 
 
-    class TestMyStore(StoreContract):
-        def make_store(self, place: Path) -> BlackboardStore:
-            return MyStore(place / "board")
+class TestMyStore(StoreContract):
+    def make_store(self, place: Path) -> BlackboardStore:
+        return SQLiteBlackboardStore(place / "board.db")
+```
 
 It needs pytest, pytest-asyncio and Hypothesis, which Flock itself does not install.
 """

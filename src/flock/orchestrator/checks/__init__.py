@@ -1,0 +1,1 @@
+"""What looks wrong about a board before it runs."""

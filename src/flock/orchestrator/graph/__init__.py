@@ -1,0 +1,1 @@
+"""The graph of a board before anything runs: data, and a drawing of it."""
