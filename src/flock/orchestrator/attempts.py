@@ -467,6 +467,9 @@ class Attempts:
         if self.on_run_end is not None:
             self.on_run_end()
         self._idle.end(job.correlation_id)
+        if len(job.deliveries) > 1:
+            for workflow in job.mixed:
+                self._idle.let_go(workflow)
 
     def _rest(self, job: Job) -> None:
         """Let go of what belongs to one attempt."""

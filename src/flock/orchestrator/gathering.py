@@ -62,6 +62,11 @@ class Gate:
         return self.subscription.join is not None and self.subscription.join.on_expired == "run"
 
     @property
+    def falls_due(self) -> bool:
+        """Whether what waits here runs by itself after some time."""
+        return self.runs_expired or (self.batch is not None and self.batch.is_timed)
+
+    @property
     def keeps_time(self) -> bool:
         """Whether it matters when something came."""
         return self.join is not None or self.batch is not None
@@ -359,6 +364,10 @@ class Gathering:
     def of(self, workflow: str) -> list[Delivery]:
         """Return what waits of a workflow before the gates."""
         return [delivery for gate in self._gates.values() for delivery in gate.of(workflow)]
+
+    def is_due(self, workflow: str) -> bool:
+        """Whether something of a workflow waits here that runs by itself after some time."""
+        return any(gate.falls_due and gate.of(workflow) for gate in self._gates.values())
 
     def discard(self, workflow: str) -> list[Delivery]:
         """Take out and return the waiting deliveries of a workflow.

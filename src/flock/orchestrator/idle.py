@@ -124,6 +124,19 @@ class Idle:
         if not self.total:
             self.on_zero()
 
+    def hold(self, workflow: str) -> None:
+        """Count for a workflow what another one has as a piece of open work."""
+        self._by_workflow[workflow] = self._by_workflow.get(workflow, 0) + 1
+
+    def let_go(self, workflow: str) -> None:
+        """Take off what `hold` counted, unless the board was opened anew since."""
+        left = self._by_workflow.get(workflow, 1) - 1
+        if left:
+            self._by_workflow[workflow] = left
+        else:
+            self._by_workflow.pop(workflow, None)
+            self.on_workflow_zero(workflow)
+
     def begin_due(self, workflow: str | None) -> None:
         """Count something that falls due later; of the whole board without a workflow."""
         self.ahead += 1

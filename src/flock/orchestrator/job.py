@@ -149,6 +149,12 @@ class Job(Run):
         self.variables = copy_context()
 
     @property
+    def mixed(self) -> set[str]:
+        """The workflows whose deliveries it uses, if they are several; none of them has ended."""
+        found = {delivery.artifact.correlation_id for delivery in self.deliveries}
+        return found if len(found) > 1 else set()
+
+    @property
     def workflows(self) -> set[str]:
         """The workflows it has to do with: its own, or all that are mixed in a batch."""
         if not self.is_batch:

@@ -148,11 +148,13 @@ class Opening:
 
     def _give_up_idle(self) -> None:
         """Let nobody take it for idle when what is left of its work is cancelled."""
+        self._parts.rest.fail(NotIdle("the board was shut down before the workflow was at rest"))
         if self._parts.idle.total:
             self._parts.signal.fail(NotIdle("the board was shut down before it became idle"))
 
     def _closed(self) -> None:
         self.state, self.loop, self._done = "closed", None, None
+        self._parts.rest.fail(NotIdle("the board was shut down before the workflow was at rest"))
         self._parts.signal.fail(NotIdle("the board was shut down before it became idle"))
         self._parts.idle.release()
         self._parts.events.end()
@@ -164,6 +166,7 @@ class Opening:
         parts.workbench.forget()
         parts.router.clear()
         parts.signal.clear()
+        parts.rest.clear()
         parts.idle.clear(parts.clock.time())
         parts.ledger.clear()
         parts.patience.renew()

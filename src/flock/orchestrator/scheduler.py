@@ -192,6 +192,9 @@ class Scheduler:
         for delivery in deliveries:
             delivery.run = job
         self._idle.begin(job.correlation_id)
+        if len(deliveries) > 1:
+            for workflow in job.mixed:
+                self._idle.hold(workflow)
         self._jobs[job] = None
         if job.due and job.due > self._clock.time():
             self._attempts.back_off(job)

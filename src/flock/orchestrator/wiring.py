@@ -23,6 +23,7 @@ from flock.orchestrator.matcher import Matcher
 from flock.orchestrator.outcomes import Outcomes
 from flock.orchestrator.patience import Patience
 from flock.orchestrator.publisher import Publisher
+from flock.orchestrator.rest import Rest
 from flock.orchestrator.router import Router
 from flock.orchestrator.scheduler import Scheduler
 from flock.tools.workbench import Workbench
@@ -51,6 +52,7 @@ class Parts:
         workbench: Agents' tools, and the connections to MCP servers.
         idle: What is open.
         signal: Who waits for the board to become idle.
+        rest: Who waits for one workflow to come to rest.
         embeddings: What texts are about.
         ledger: What runs spend, and budgets.
         publisher: Objects to artifacts, artifacts to commits.
@@ -136,6 +138,7 @@ class Parts:
         self.gathering = Gathering(
             clock, self.events, self.idle, self.lifecycle, self.scheduler, self.outcomes, store
         )
+        self.rest = Rest(self.idle, self.gathering.is_due)
         self.router = Router(
             clock,
             self.idle,
@@ -165,6 +168,8 @@ class Parts:
     def _on_workflow_zero(self, workflow: str) -> None:
         if self.ledger.of_workflows:
             self.ledger.forget(workflow)
+        if self.rest.is_awaited:
+            self.rest.on_zero(workflow)
         if self.events.is_heard:
             self.events.tell(WorkflowIdle(as_datetime(self.clock.time()), workflow))
 

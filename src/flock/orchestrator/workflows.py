@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
@@ -38,25 +38,42 @@ async def status_of(parts: Parts, workflow: str) -> WorkflowStatus:
 
 
 async def cancel(parts: Parts, workflow: str) -> int:
-    """End a workflow's runs and close what waits of it; return how many deliveries."""
+    """End a workflow's runs and close what waits of it; return how many deliveries.
+
+    Neither it nor a workflow whose inputs go their way again counts as ended meanwhile.
+    """
     count = 0
     seen: set[Job] = set()  # one that is ended by the shutdown stays so
-    while True:  # what committed meanwhile may have started something else
-        jobs = [
-            job
-            for job in parts.scheduler.jobs(workflow)
-            if job.ending != "cancel" and job not in seen
-        ]
-        seen.update(jobs)
-        await parts.scheduler.cancel(jobs)
-        found = [d for job in jobs for d in job.deliveries if d.is_open]
-        found += parts.router.discard(workflow)
-        if not jobs and not found:
-            return count
-        mine = [d for d in found if d.artifact.correlation_id == workflow]
-        await parts.outcomes.close(mine)
-        count += len(mine)
-        parts.router.regather(d for d in found if d.artifact.correlation_id != workflow)
+    held: set[str] = set()
+    try:
+        while True:  # what committed meanwhile may have started something else
+            jobs = [
+                job
+                for job in parts.scheduler.jobs(workflow)
+                if job.ending != "cancel" and job not in seen
+            ]
+            seen.update(jobs)
+            _hold(parts, held, (other for job in jobs for other in job.mixed))
+            await parts.scheduler.cancel(jobs)
+            found = [d for job in jobs for d in job.deliveries if d.is_open]
+            found += parts.router.discard(workflow)
+            if not jobs and not found:
+                return count
+            _hold(parts, held, (delivery.artifact.correlation_id for delivery in found))
+            mine = [d for d in found if d.artifact.correlation_id == workflow]
+            await parts.outcomes.close(mine)
+            count += len(mine)
+            parts.router.regather(d for d in found if d.artifact.correlation_id != workflow)
+    finally:
+        for other in held:
+            parts.idle.let_go(other)
+
+
+def _hold(parts: Parts, held: set[str], workflows: Iterable[str]) -> None:
+    """Let workflows not end for now, each once."""
+    for workflow in set(workflows) - held:
+        held.add(workflow)
+        parts.idle.hold(workflow)
 
 
 async def redrive(parts: Parts, agents: Mapping[str, Agent], wanted: UUID | str) -> None:
