@@ -9,6 +9,7 @@ import gc
 import weakref
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +48,8 @@ from flock import (
 )
 from flock.testing import ManualClock
 from tests.acceptance.support import turns, until
+
+caller: ContextVar[str] = ContextVar("caller", default="nobody")
 
 OWN_BOARDS = "each request has a board of its own, which is in memory"
 
@@ -520,6 +523,21 @@ async def test_an_input_that_a_component_refuses_is_an_error_of_the_call() -> No
             await app.run(Question(text="bad"), id="x")
         assert app.status().failed == 1
         assert (await app.run(Question(text="good"), id="x")).status == "succeeded"
+
+
+async def test_agents_see_the_context_variables_of_the_caller(
+    isolation: Literal["request", "shared"],
+) -> None:
+    async def tell(question: Question) -> Answer:
+        return Answer(text=caller.get())
+
+    async def ask(app: Application, name: str) -> str:
+        caller.set(name)
+        return (await app.run(Question(text="a"))).one(Answer).text
+
+    async with application(lambda: board(tell), isolation=isolation) as app:
+        asked = [asyncio.create_task(ask(app, name)) for name in ("one", "two")]
+        assert await asyncio.gather(*asked) == ["one", "two"]
 
 
 # --- time and cancellation ---
@@ -1007,6 +1025,7 @@ async def test_a_slow_reader_holds_up_nobody_and_misses_nothing() -> None:
     async with flock, application(flock, max_concurrent=1) as app:
         stream = app.stream(Question(text="a"))
         first = await anext(stream)
+        assert not flock._parts.events.is_heard  # nothing is kept for it between two steps
         await flock.run_until_idle()
         await until(lambda: app.status().running == 0)
         assert (await app.run(Question(text="b"), timeout=60)).status == "succeeded"

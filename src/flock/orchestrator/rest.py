@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flock.orchestrator.flock import Flock
     from flock.orchestrator.idle import Idle
 
 
@@ -91,13 +90,3 @@ class Rest:
             del self._waiters[workflow]
             self._to_look_at.discard(workflow)
         self.is_awaited = bool(self._waiters)
-
-
-async def at_rest(board: Flock, workflow: str) -> None:
-    """Wait until nothing of a workflow can happen any more without new input.
-
-    Raises:
-        NotIdle: The board was shut down before.
-    """
-    parts = board._parts  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-    await parts.rest.wait(workflow)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 from flock.clock import Clock
 from flock.core.slots import Slots
 from flock.errors import PublishError, RequestConflict
+from flock.orchestrator.application.door import at_rest, write_down
 from flock.orchestrator.application.outputs import Outputs
 from flock.orchestrator.application.result import Record, Status
-from flock.orchestrator.rest import at_rest
 from flock.orchestrator.scheduler import retrieve
-from flock.store.protocol import Commit, LogEntry
+from flock.store.protocol import LogEntry
 from flock.tools.deadline import expire
 
 if TYPE_CHECKING:
@@ -281,9 +281,8 @@ class Request:
         await self.board.cancel(self.workflow)
         if self.asked.key is not None and self._terms.boards.is_shared:
             told = json.dumps([why, reason]).encode()
-            now = self._clock.time()
-            entry = LogEntry(ENDED, now, self.workflow, told)
-            await self.board.store.commit(Commit(at=now, logged=[entry]))
+            entry = LogEntry(ENDED, self._clock.time(), self.workflow, told)
+            await write_down(self.board, entry)
         return why, reason
 
     # --- what came of it ---
