@@ -55,6 +55,18 @@ class PublishError(FlockError, ValueError):
     """An object was refused before anything was stored."""
 
 
+class RequestConflict(FlockError, ValueError):
+    """An application was asked something else under the same id before."""
+
+
+class Overloaded(FlockError, RuntimeError):
+    """An application has as many requests as it takes: ask again later, or elsewhere."""
+
+
+class Draining(FlockError, RuntimeError):
+    """An application is ending, and takes no new requests."""
+
+
 class RunError(FlockError, RuntimeError):
     """A run failed.
 
@@ -127,6 +139,18 @@ class GuardBlocked(RunError, PermissionError):
     component: str = ""
     field: str = ""
     kind: str = ""
+
+
+class RequestFailed(RunError):
+    """A request to an application did not succeed, as `Result.raise_for_status` tells."""
+
+
+class RequestCancelled(RequestFailed):
+    """A request to an application was cancelled."""
+
+
+class RequestTimeout(RequestFailed, TimeoutError):
+    """A request to an application did not end within its timeout, and was cancelled."""
 
 
 class RunTimeout(RunError, TimeoutError):

@@ -14,6 +14,7 @@ from flock import (
     Activation,
     Agent,
     AgentBuilder,
+    Application,
     Artifact,
     BatchSpec,
     Board,
@@ -31,6 +32,7 @@ from flock import (
     OrchestratorComponent,
     OutputGroup,
     PrivateVisibility,
+    Result,
     SemanticMatch,
     ToolAnswer,
     Until,
@@ -275,3 +277,18 @@ class Audit(OrchestratorComponent):
 
 board: Board = flock
 flock.add_component(Audit())
+
+
+async def asks() -> None:
+    """Results give models of the type that is asked for."""
+    app = Application(lambda: Flock(), input_type=Order, output_types=[Receipt, Payment])
+    async with app:
+        result = await app.run(Order(), id="x", timeout=timedelta(seconds=1))
+        assert_type(result, Result)
+        assert_type(result.one(Receipt), Receipt)
+        assert_type(result.of(Payment), list[Payment])
+        assert_type(result.raise_for_status(), Result)
+        async for appeared in app.stream({"n": 1}):
+            assert_type(appeared, Artifact)
+        await app.run(3)  # pyright: ignore[reportArgumentType]
+    Application(flock, input_type=Order, output_types=Receipt, isolation="one")  # pyright: ignore[reportArgumentType]

@@ -162,9 +162,17 @@ class LifecycleManager:
         if self._timer_task is None:
             self._timer_task = self._start(self._serve_timers(), "timers")
 
-    def spawn(self, work: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
-        """Run a coroutine in a task that is awaited at shutdown, and whose failure is logged."""
-        task = self._start(work, what)
+    def spawn(
+        self, work: Coroutine[Any, Any, None], what: str, variables: Context | None = None
+    ) -> asyncio.Task[None]:
+        """Run a coroutine in a task that is awaited at shutdown, and whose failure is logged.
+
+        Args:
+            work: The coroutine.
+            what: What it is, for the task's name.
+            variables: The context variables it begins with; the manager's own unless said.
+        """
+        task = self._start(work, what, variables)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
@@ -205,9 +213,12 @@ class LifecycleManager:
         for deadlines in (self.batches, self.windows, self.timers):
             deadlines.clear()
 
-    def _start(self, work: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
+    def _start(
+        self, work: Coroutine[Any, Any, None], what: str, variables: Context | None = None
+    ) -> asyncio.Task[None]:
         create_task = asyncio.get_running_loop().create_task  # a factory may take no context
-        return self._context.copy().run(create_task, work, name=f"flock {what}")
+        context = self._context if variables is None else variables
+        return context.copy().run(create_task, work, name=f"flock {what}")
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -230,6 +230,19 @@ class WorkflowCancelled(_Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RequestEnded(_Event):
+    """A request that an `Application` handled under an id was cut short; its workflow is cancelled.
+
+    Attributes:
+        status: `"cancelled"` or `"timed_out"`, which it stays.
+        reason: Why, for whoever asked.
+    """
+
+    status: Literal["cancelled", "timed_out"]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class BoardIdle(_Event):
     """Nothing is queued, running or due any more."""
 
@@ -287,6 +300,7 @@ Event: TypeAlias = (
     | WorkflowPaused
     | WorkflowResumed
     | WorkflowCancelled
+    | RequestEnded
     | BoardIdle
     | EventsMissed
     | UnknownEvent

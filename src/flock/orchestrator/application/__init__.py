@@ -1,0 +1,1 @@
+"""Boards as hosts use them: a request in, a result out."""
