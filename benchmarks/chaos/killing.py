@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import random
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,7 +121,7 @@ class Boards:
         return Round(number, moment, os.WIFSIGNALED(status))
 
     def _finish(self, plan: Plan, orders: int) -> None:
-        status = _after(plan, _PATIENCE)
+        status = _after(plan, _PATIENCE, shows_where=True)
         where = _place(plan)
         if os.WIFSIGNALED(status):
             self.faults.append(f"{where}: the last process hangs")
@@ -136,13 +138,19 @@ def _place(plan: Plan) -> str:
     return f"{plan.folder.name} (seed {plan.seed})"
 
 
-def _after(plan: Plan, delay: float) -> int:
-    """Let a process work, and kill it after some seconds; return how it ended."""
+def _after(plan: Plan, delay: float, *, shows_where: bool = False) -> int:
+    """Let a process work, and kill it after some seconds; return how it ended.
+
+    Args:
+        plan: What it does.
+        delay: After how many seconds it is killed.
+        shows_where: Whether it prints where it is before that, since it seems to hang.
+    """
     sys.stdout.flush()
     process = os.fork()
     if process == 0:
         _be(plan)
-    killer = threading.Timer(delay, os.kill, (process, signal.SIGKILL))
+    killer = threading.Timer(delay, _kill, (process, shows_where))
     killer.start()
     # it stays a zombie until it is reaped here, so that the killer never hits another process
     os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
@@ -152,9 +160,17 @@ def _after(plan: Plan, delay: float) -> int:
     return status
 
 
+def _kill(process: int, shows_where: bool) -> None:  # noqa: FBT001
+    if shows_where:
+        os.kill(process, signal.SIGUSR1)
+        time.sleep(1.0)
+    os.kill(process, signal.SIGKILL)
+
+
 def _be(plan: Plan) -> None:
     """Be the process: nothing of the parent's is run when it ends."""
     code = 1
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     try:
         process.run(plan)
         code = 0
