@@ -94,7 +94,7 @@ class Boards:
             folder = self._folder / f"point-{point}"
             folder.mkdir()
             plan = Plan(folder, self._seed, self._kind, 1, 0, orders, self._durability)
-            status = _after(plan._replace(dies_at=point), _PATIENCE)
+                status = _after(plan._replace(dies_at=point), _PATIENCE, shows_where=True)
             died = not os.WIFSIGNALED(status) and os.waitstatus_to_exitcode(status) == DIED
             if not died and status:
                 self.faults.append(f"{_place(plan)}: the process failed")
@@ -160,7 +160,7 @@ def _after(plan: Plan, delay: float, *, shows_where: bool = False) -> int:
     return status
 
 
-def _kill(process: int, shows_where: bool) -> None:  # noqa: FBT001
+def _kill(process: int, shows_where: bool) -> None:
     if shows_where:
         os.kill(process, signal.SIGUSR1)
         time.sleep(1.0)
