@@ -94,7 +94,7 @@ class Boards:
             folder = self._folder / f"point-{point}"
             folder.mkdir()
             plan = Plan(folder, self._seed, self._kind, 1, 0, orders, self._durability)
-                status = _after(plan._replace(dies_at=point), _PATIENCE, shows_where=True)
+            status = _after(plan._replace(dies_at=point), _PATIENCE, shows_where=True)
             died = not os.WIFSIGNALED(status) and os.waitstatus_to_exitcode(status) == DIED
             if not died and status:
                 self.faults.append(f"{_place(plan)}: the process failed")
