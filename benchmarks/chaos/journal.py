@@ -34,6 +34,12 @@ class Journal:
         """Return the last line of a kind, of whatever process; None before the first."""
         return next((line for line in reversed([*lines(self._path)]) if line["what"] == what), None)
 
+    @property
+    def last_artifact(self) -> str:
+        """The last artifact that somebody was told of, by whatever process; empty before that."""
+        told = (line["artifact"] for line in reversed([*lines(self._path)]) if "artifact" in line)
+        return next(told, "")
+
     def close(self) -> None:
         """Close the file."""
         os.close(self._file)

@@ -196,7 +196,7 @@ class _Watcher:
     def __init__(self, flock: Flock, journal: Journal) -> None:
         self._flock = flock
         self._journal = journal
-        self._newest = ""
+        self._newest = journal.last_artifact
         self._more = asyncio.Event()
 
     async def watch(self) -> None:

@@ -73,6 +73,7 @@ class Attempts:
         questions: Where runs of agents that are people ask, and wait.
         ticks: The schedules whose ticks start runs.
         on_run_end: Called when a run ended while something waits for that; else None.
+        preparing: Runs that have a slot and are being written down, before their agent sees them.
         is_stopped: Whether the board closes, so that nothing is tried again.
         opened_at: The newest position on the board when it was opened.
     """
@@ -121,6 +122,8 @@ class Attempts:
         self._max_depth = max_depth
         self.on_run_end: Callable[[], None] | None = None
         self.is_stopped = False
+        self.preparing: dict[Job, None] = {}
+        self._waiters: list[asyncio.Future[None]] = []
         self.opened_at = 0
         self.is_torn_down = lifecycle.is_torn_down
         self._host = RunHost(clock, events, ledger, store, patience)
@@ -152,7 +155,11 @@ class Attempts:
                 or job.lane.nested is not None
                 or job.tick is not None
             ):
-                await self._prepare(job, agent)
+                self.preparing[job] = None
+                try:
+                    await self._prepare(job, agent)
+                finally:
+                    self._prepared(job)
             if is_heard:
                 self._tell_started(job)
             if self._components.attends_runs and not await self._attended(job, agent):
@@ -181,6 +188,20 @@ class Attempts:
         return True
 
     # --- before ---
+
+    async def until_begun(self, workflow: str) -> None:
+        """Wait until the runs of a workflow that are being written down have begun, or failed."""
+        while any(job.correlation_id == workflow for job in self.preparing):
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+
+    def _prepared(self, job: Job) -> None:
+        self.preparing.pop(job, None)
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     async def _write_down(self, job: Job) -> None:
         """Have it last that an attempt begins.

@@ -125,8 +125,7 @@ class Control:
             finally:
                 if not commit.is_done:
                     self._release(workflow)
-        for _ in range(2):  # what has a task already, begins before this returns
-            await asyncio.sleep(0)
+        await self._parts.scheduler.until_begun(workflow)
 
     async def resume(self, workflow: str) -> None:
         """Let a workflow go on that was paused; see `Flock.resume`."""

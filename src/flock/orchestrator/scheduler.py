@@ -96,6 +96,7 @@ class Scheduler:
         self._loop = asyncio.get_running_loop()
         self._has_task_factory = self._loop.get_task_factory() is not None
         self._is_stopped = self._attempts.is_stopped = False
+        self._attempts.preparing.clear()
         self._is_looking = False
         self._run_keys = itertools.count(_random.getrandbits(127))
         self._offers.clear()
@@ -393,6 +394,12 @@ class Scheduler:
             if job.correlation_id != workflow:
                 self._line_up(job)
         return [job for job in queued if job.correlation_id == workflow]
+
+    async def until_begun(self, workflow: str) -> None:
+        """Wait until what has a slot of a workflow has begun."""
+        for _ in range(2):  # what has a task already
+            await asyncio.sleep(0)
+        await self._attempts.until_begun(workflow)
 
     def let_go(self, job: Job) -> None:
         """Let a run that was held go on."""

@@ -30,6 +30,7 @@ class StubAttempts:
     is_attended = False
 
     def __init__(self) -> None:
+        self.preparing: dict[Job, None] = {}
         self.is_stopped = False
         self.started: list[str] = []
         self.going: dict[str, asyncio.Event] = {}
