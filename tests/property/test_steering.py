@@ -176,6 +176,9 @@ async def do(flock: Flock, world: World, each: Do) -> None:  # noqa: C901 - one 
             await answer_one(flock, number)
         case "advance":
             await world.clock.advance(timedelta(seconds=number / 2))
+            for each_paused in list(world.paused):  # a deadline ends a pause
+                if (await flock.status(each_paused)).state != "paused":
+                    world.paused.discard(each_paused)
         case "turn":
             for _ in range(number):
                 await asyncio.sleep(0)

@@ -146,15 +146,23 @@ class Questions:
         due = 0.0 if asks.timeout is None else now + asks.timeout
         asked = Asked(job, text, now, due)
         told = QuestionAsked(as_datetime(now), job.correlation_id, job.agent, job.id, text)
-        if job.deliveries:  # or its caller waits for it, and it ends with the process
-            state = State(QUESTION, job.id, asked.data())
-            commit = Commit(at=now, progress=(job,), states=(state,), logged=[logged(told)])
-            await self._patience.commit(commit)
-        self._open[job.key] = asked
-        self._closed.pop(job.key, None)  # a dead letter that was redriven asks once more
-        self._park(asked)
-        if self._events.is_heard and not job.deliveries:
-            self._events.tell(told)
+        if not job.deliveries:  # its caller waits for it, and it ends with the process
+            self._stand(asked)
+            if self._events.is_heard:
+                self._events.tell(told)
+            return
+        state = State(QUESTION, job.id, asked.data())
+        commit = Commit(at=now, progress=(job,), states=(state,), logged=[logged(told)])
+        commit.then = partial(self._stand, asked)  # whoever is told of it can answer at once
+        await self._patience.commit(commit)
+
+    def _stand(self, asked: Asked) -> None:
+        """Let a question that was asked wait for its answer, unless its run is being ended."""
+        job = asked.job
+        if job.ending is None:
+            self._open[job.key] = asked
+            self._closed.pop(job.key, None)  # a dead letter that was redriven asks once more
+            self._park(asked)
 
     async def _text(self, asks: Asking, job: Job, ctx: Context, agent: Agent) -> str:
         if asks.function is None:
