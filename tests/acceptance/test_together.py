@@ -8,15 +8,19 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
 from flock import (
+    AfterVisibility,
     Application,
     Artifact,
+    Backoff,
     BatchSpec,
+    CollectionResult,
     Context,
     DeclarationError,
     Flock,
@@ -24,16 +28,22 @@ from flock import (
     NotFound,
     NotIdle,
     OrchestratorComponent,
+    PublicVisibility,
     QuestionAnswered,
     QuestionAsked,
+    RunError,
+    RunQueued,
     ScheduleDecision,
     ScheduleFired,
+    SQLiteBlackboardStore,
     Until,
     When,
     WorkflowCancelled,
     WorkflowPaused,
     WorkflowResumed,
     WorkflowTimeout,
+    export_board,
+    import_board,
 )
 from flock.clock import TimerHandle
 from flock.testing import ManualClock, TestBoard
@@ -331,10 +341,9 @@ async def test_a_deadline_ends_questions_and_late_answers_are_refused() -> None:
 
 async def test_a_tick_cannot_ask_a_person() -> None:
     flock = board()
+    flock.agent("person").publishes(Consent).asks_human(question="So?").schedule(every=1)
     with pytest.raises(DeclarationError):
-        flock.agent("person").publishes(Consent).asks_human(question="So?").schedule(every=1)
-        async with flock:
-            pass
+        await flock.publish(Order())
 
 
 # --- limits --------------------------------------------------------------------------------
@@ -844,3 +853,318 @@ async def test_a_test_board_jumps_over_schedules_and_meets_questions() -> None:
         await under_test.run()
         await under_test.assert_published(Consent, count=3)
         await under_test.assert_no_failures()
+
+
+# --- what is told of it --------------------------------------------------------------------
+
+
+async def test_a_pause_does_not_tell_anew_of_what_others_have_queued() -> None:
+    flock = board()
+    agent, _ = writing(flock)
+    agent.rate_limit(1, MINUTE)
+    stream = flock.events(kinds=RunQueued)
+    async with flock:
+        for n in range(3):
+            await flock.publish(Order(n=n), correlation_id="a")
+            await flock.publish(Order(n=n), correlation_id="b")
+        await moving(flock).settle()
+        await flock.pause("a")
+        await flock.resume("a")
+    queued = [event async for event in stream]
+    assert len([event for event in queued if event.correlation_id == "b"]) == 3
+
+
+# --- budgets -------------------------------------------------------------------------------
+
+
+async def test_a_question_and_its_answer_are_one_run_and_ticks_count_too() -> None:
+    flock = board().budget(runs=4)
+    asking(flock)
+    ticks = ticking(flock, every=MINUTE, max_repeats=4)
+    async with flock:
+        await flock.publish(Order(n=1), correlation_id="w")
+        await moving(flock).settle()
+        (question,) = await flock.questions()
+        await flock.pause("w")
+        await flock.answer(question.id, Consent(n=1))
+        await flock.resume("w")
+    async with flock:
+        await moving(flock).advance(10 * MINUTE)
+        assert ticks == [1, 2]
+        assert len(await flock.questions()) == 1
+        letters = await flock.dead_letters()
+        assert {letter.error_type for letter in letters} == {"BudgetExceeded"}
+        assert sorted(letter.agent for letter in letters) == ["clockwork"] * 2 + ["person"]
+        assert (await flock.run_until_idle()).dead_letters == 3
+
+
+# --- exports -------------------------------------------------------------------------------
+
+
+async def test_a_copy_of_a_board_that_is_steered_is_at_rest(tmp_path: Path) -> None:
+    flock = board()
+    asking(flock)
+    ticking(flock, every=MINUTE)
+    async with flock:
+        await flock.publish(Order(n=1), correlation_id="w")
+        await moving(flock).advance(MINUTE)
+        await flock.pause("w")
+        await flock.publish(Order(n=2), correlation_id="w")
+        await flock.set_deadline("w", 3600)
+        assert len(await flock.questions()) == 2
+        await export_board(flock.store, tmp_path / "board.jsonl")
+    copy = SQLiteBlackboardStore(tmp_path / "copy.db")
+    await import_board(copy, tmp_path / "board.jsonl")
+    other = Flock(no_output=True, clock=flock.clock, store=copy)
+    asking(other)
+    async with other:
+        assert (await other.run_until_idle()).waiting == 0
+        assert await other.questions() == []
+        status = await other.status("w")
+        assert (status.state, status.artifacts, status.deadline) == ("idle", 2, None)
+
+
+# --- after a restart -----------------------------------------------------------------------
+
+
+async def test_a_paused_tick_stays_so_and_holds_nothing_after_a_restart() -> None:
+    flock = board()
+    failing = True
+    seen: list[tuple[int, int, int]] = []
+    workflows: list[str] = []
+
+    async def tick(ctx: Context) -> None:
+        workflows.append(ctx.correlation_id)
+        if failing:
+            msg = "not yet"
+            raise RuntimeError(msg)
+        seen.append((ctx.iteration, ctx.missed, ctx.attempt))
+
+    agent = flock.agent("clockwork").calls(tick)
+    agent.schedule(every=MINUTE, max_repeats=2).retry(9, backoff=Backoff(30))
+    async with flock:
+        await moving(flock).advance(MINUTE)
+        await flock.pause(workflows[0])
+    failing = False
+    async with flock:
+        await moving(flock).advance(10 * MINUTE)
+        report = await flock.run_until_idle()
+        assert (report.waiting, seen) == (1, [])
+        assert (await flock.status(workflows[0])).state == "paused"
+    async with flock:
+        await flock.resume(workflows[0])
+        await moving(flock).settle()
+        assert seen == [(1, 0, 2), (2, 9, 1)]
+        assert (await flock.run_until_idle()).waiting == 0
+
+
+async def test_a_paused_tick_that_is_cancelled_after_a_restart_lets_the_next_one_come() -> None:
+    flock = board()
+    seen: list[int] = []
+    workflows: list[str] = []
+
+    async def tick(ctx: Context) -> None:
+        workflows.append(ctx.correlation_id)
+        if ctx.iteration == 1:
+            msg = "never"
+            raise RuntimeError(msg)
+        seen.append(ctx.iteration)
+
+    agent = flock.agent("clockwork").calls(tick)
+    agent.schedule(every=MINUTE, max_repeats=2).retry(9, backoff=Backoff(30))
+    async with flock:
+        await moving(flock).advance(MINUTE)
+        await flock.pause(workflows[0])
+    async with flock:
+        await flock.run_until_idle()
+        await flock.cancel(workflows[0])
+        await moving(flock).settle()
+        waiter = asyncio.ensure_future(flock.run_until_idle())
+        await moving(flock).settle()
+        assert not waiter.done()
+        await moving(flock).advance(MINUTE)
+        await asyncio.wait_for(waiter, 10)
+        assert seen == [2]
+    async with flock:
+        assert (await flock.run_until_idle()).waiting == 0
+
+
+async def test_a_dead_tick_that_is_redriven_while_paused_waits_and_holds_nothing() -> None:
+    flock = board()
+    seen: list[int] = []
+    is_failing = True
+
+    async def tick(ctx: Context) -> None:
+        if is_failing:
+            msg = "no"
+            raise RuntimeError(msg)
+        seen.append(ctx.iteration)
+
+    flock.agent("clockwork").calls(tick).schedule(every=MINUTE, max_repeats=1)
+    async with flock:
+        await moving(flock).advance(MINUTE)
+        (letter,) = await flock.dead_letters()
+        is_failing = False
+        workflow = letter.run.correlation_id
+        await flock.pause(workflow)
+        await flock.redrive(letter.id)
+        assert ((await flock.run_until_idle()).waiting, seen) == (1, [])
+        await flock.resume(workflow)
+        assert ((await flock.run_until_idle()).waiting, seen) == (0, [1])
+
+
+async def test_a_deadline_that_passed_while_closed_ends_all_that_was_paused_or_asked() -> None:
+    flock = board()
+    asking(flock, timeout=7200)
+    agent, seen = writing(flock, activation=When.correlation(Part).exists())
+    agent.rate_limit(1, 60)
+    async with flock:
+        await flock.publish_many([Order(n=n) for n in range(3)], correlation_id="w")
+        await moving(flock).settle()
+        await flock.set_deadline("w", 60)
+        await flock.pause("w")
+        await flock.publish(Part(), correlation_id="w")
+        await flock.publish(Order(n=9), correlation_id="w")
+    await moving(flock).advance(2 * MINUTE)
+    async with flock:
+        await moving(flock).settle()
+        assert (await flock.status("w")).state == "timed_out"
+        assert (seen, await flock.questions()) == ([], [])
+        assert (await flock.run_until_idle()).waiting == 0
+
+
+# --- requests on boards of their own -------------------------------------------------------
+
+
+@pytest.mark.memory_only("each request has a board of its own, which is in memory")
+async def test_requests_with_boards_of_their_own_may_declare_all_of_it() -> None:
+    clock = ManualClock()
+
+    def made() -> Flock:
+        flock = Flock(no_output=True, clock=clock)
+        ticking(flock, every=MINUTE)
+        flock.agent("a").consumes(Order).publishes(Part).calls(lambda o: Part(n=o.n)).rate_limit(
+            1, MINUTE
+        )
+        both = flock.agent("b").consumes(Part, activation=When.correlation(Order).exists())
+        both.publishes(Done).calls(lambda part: Done(n=part.n))
+        return flock
+
+    app = Application(made, input_type=Order, output_types=Done, clock=clock, max_concurrent=2)
+    async with app:
+        tasks = [asyncio.ensure_future(app.run(Order(n=n))) for n in range(4)]
+        await clock.settle()
+        results = await asyncio.wait_for(asyncio.gather(*tasks), 10)
+        assert [result.one(Done).n for result in results] == [0, 1, 2, 3]
+
+
+# --- visibility that opens later -----------------------------------------------------------
+
+
+async def test_what_opens_while_it_is_paused_waits_for_its_condition_and_a_person() -> None:
+    flock = board()
+    person = flock.agent("person").consumes(
+        Order, activation=When.correlation(Part).count_at_least(1)
+    )
+    person.publishes(Consent).asks_human(question="So?").rate_limit(1, MINUTE)
+    later = AfterVisibility(ttl=MINUTE, then=PublicVisibility())
+    async with flock:
+        await flock.publish(Order(n=1), correlation_id="w", visibility=later)
+        await flock.publish(Order(n=2), correlation_id="w", visibility=later)
+        await flock.pause("w")
+        await moving(flock).advance(2 * MINUTE)
+        assert (await flock.run_until_idle()).waiting == 2
+        await flock.publish(Part(), correlation_id="w")
+        await flock.resume("w")
+        await moving(flock).settle()
+        assert len(await flock.questions()) == 1
+        await moving(flock).advance(MINUTE)
+        assert len(await flock.questions()) == 2
+        assert (await flock.run_until_idle()).waiting == 2
+
+
+async def test_hooks_that_choose_inputs_do_not_ask_over_a_paused_workflow() -> None:
+    flock = board()
+    chosen: list[int] = []
+
+    class Choosing(OrchestratorComponent):
+        name = "choosing"
+
+        async def on_collect_artifacts(
+            self, orchestrator: Any, artifact: Artifact, agent: Any, subscription: Any
+        ) -> CollectionResult | None:
+            del orchestrator, agent, subscription
+            if artifact.type != registered(Order):
+                return None
+            chosen.append(artifact.as_model(Order).n)
+            return CollectionResult([artifact], complete=len(chosen) % 2 == 0)
+
+    flock.add_component(Choosing())
+    _, seen = writing(flock)
+    async with flock:
+        await flock.publish(Order(n=1), correlation_id="w")
+        await moving(flock).settle()
+        await flock.pause("w")
+        await flock.publish(Order(n=2), correlation_id="w")
+        assert (await flock.run_until_idle()).waiting == 2
+        assert (chosen, seen) == ([1], [])
+        await flock.resume("w")
+        assert (await flock.run_until_idle()).waiting == 1
+        assert (chosen, seen) == ([1, 2], [2])
+        assert await flock.cancel("w") == 1
+        assert (await flock.run_until_idle()).waiting == 0
+
+
+def registered(model: type[BaseModel]) -> str:
+    return f"{model.__module__}.{model.__qualname__}"
+
+
+# --- cancelled at the same moment ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("turn", range(0, 24, 2))
+async def test_answer_cancel_pause_resume_and_deadline_at_once_close_each_thing_once(
+    turn: int,
+) -> None:
+    flock = board()
+    asking(flock, timeout=60)
+    after = flock.agent("after").consumes(Consent).publishes(Done)
+    after.calls(lambda consent: Done(n=consent.n))
+    async with flock:
+        await flock.publish_many([Order(n=n) for n in range(20)], correlation_id="w")
+        await flock.publish(Order(n=99), correlation_id="other")
+        await moving(flock).settle()
+        questions = await flock.questions("w")
+
+        async def answers() -> int:
+            count = 0
+            for question in questions:
+                try:
+                    await flock.answer(question.id, Consent(n=1))
+                except (NotFound, RunError):
+                    continue
+                count += 1
+            return count
+
+        async def steers() -> int:
+            for _ in range(turn):
+                await asyncio.sleep(0)
+            await flock.pause("w")
+            await asyncio.gather(flock.resume("w"), flock.set_deadline("w", 30))
+            await flock.pause("w")
+            closed, _ = await asyncio.gather(flock.cancel("w"), flock.resume("w"))
+            return closed
+
+        count, closed = await asyncio.wait_for(asyncio.gather(answers(), steers()), 20)
+        report = await flock.run_until_idle(timeout=0)
+        assert len(await flock.questions()) == 1
+        consents = await flock.store.list_by_type(Consent)
+        assert len(consents) == count
+        assert closed >= 20 - count
+        assert len(await flock.store.list_by_type(Done)) + closed == 20
+        assert report.waiting == 1
+        await moving(flock).advance(2 * MINUTE)
+        assert (await flock.run_until_idle()).waiting == 0
+    async with flock:
+        assert (await flock.run_until_idle()).waiting == 0
+        assert await flock.questions() == []

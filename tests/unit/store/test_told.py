@@ -15,7 +15,12 @@ from flock.testing.contract.samples import SampleA, artifact
 Make = Callable[[Path], BlackboardStore]
 
 
-@pytest.fixture(params=[lambda _: InMemoryBlackboardStore(), SQLiteBlackboardStore])
+def in_memory(path: Path) -> BlackboardStore:
+    del path
+    return InMemoryBlackboardStore()
+
+
+@pytest.fixture(params=[in_memory, SQLiteBlackboardStore])
 def make(request: pytest.FixtureRequest) -> Make:
     return request.param
 

@@ -158,8 +158,9 @@ class Writer:
             self._write_next()
         else:
             self._is_busy = False
-        if written.cancelled() or (error := written.exception()) is not None:
-            _fail(batch, self._path, None if written.cancelled() else error)
+        error = asyncio.CancelledError() if written.cancelled() else written.exception()
+        if error is not None:
+            _fail(batch, self._path, error)
             return
         for pending, result in written.result():
             if isinstance(result, StoreError):
@@ -242,7 +243,7 @@ class Writer:
                 logger.exception("A transaction on %s could not be undone", self._path)
 
 
-def _fail(items: Iterable[_Item], path: Path, error: BaseException | None) -> None:
+def _fail(items: Iterable[_Item], path: Path, error: BaseException) -> None:
     """Let whoever waits for one of these commits know that it is not known to be true."""
     for item in items:
         if isinstance(item, _Pending) and not item.done():
