@@ -143,7 +143,9 @@ class World:
     put_off: set[str] = field(default_factory=set[str])
     """Artifacts that were put off, once each."""
     is_activated: bool = True
-    """Whether what is swept waits until there is enough, on boards that are opened from now on."""
+    """Whether what is swept waits until there is enough."""
+    is_removed: bool = False
+    """Whether it does so no more on boards that are opened from now on."""
 
     def begin(self, ctx: Context) -> None:
         self.begun[ctx.run_id] += 1
@@ -240,6 +242,7 @@ def number_of(obj: Part | Sent) -> int:
 @asynccontextmanager
 async def opened(world: World) -> AsyncGenerator[Flock]:
     flock = Flock(store=world.store, clock=world.clock, no_output=True)
+    world.is_activated = not world.is_removed
     declare(flock, world)
     async with flock:
         yield flock
@@ -295,44 +298,44 @@ async def do(flock: Flock, world: World, each: Do) -> None:  # noqa: C901 - one 
                 world.paused.discard(workflow)
                 world.cancelled_ticks.add(iteration)
         case "remove":
-            world.is_activated = False
+            world.is_removed = True
         case "flush":
             await flock.flush()
         case "reopen":
             raise AssertionError
 
 
-async def finish(world: World) -> list[str]:
+async def finish(flock: Flock, world: World) -> list[str]:
     """Let everything come to its end; return the ids of what was told of."""
     told: list[str] = []
-    async with opened(world) as flock:
-        world.paused.clear()
-        for workflow in (*WORKFLOWS, *world.ticks):
-            await flock.resume(workflow)
-        while True:
-            await flock.publish(Nudge())
-            await world.clock.advance(timedelta(minutes=1))
-            if not await answer_one(flock, 0):
-                break
+    world.paused.clear()
+    for workflow in (*WORKFLOWS, *world.ticks):
+        await flock.resume(workflow)
+    while True:
         await flock.publish(Nudge())
         await world.clock.advance(timedelta(minutes=1))
-        report = await flock.run_until_idle(timeout=1)
-        assert not report.timed_out
-        stream = flock.events(after=0)
-        newest = world.store.position
-        while newest:
-            event = await anext(stream)
-            if isinstance(event, ArtifactPublished):
-                told.append(str(event.artifact.id))
-                if event.artifact.seq == newest:
-                    break
-        await stream.aclose()
+        if not await answer_one(flock, 0):
+            break
+    await flock.publish(Nudge())
+    await world.clock.advance(timedelta(minutes=1))
+    report = await flock.run_until_idle(timeout=1)
+    assert not report.timed_out
+    stream = flock.events(after=0)
+    newest = world.store.position
+    while newest:
+        event = await anext(stream)
+        if isinstance(event, ArtifactPublished):
+            told.append(str(event.artifact.id))
+            if event.artifact.seq == newest:
+                break
+    await stream.aclose()
     return told
 
 
 async def live(world: World, life: list[Do]) -> None:
     rest = list(life)
-    while rest:
+    told: list[str] | None = None
+    while told is None:
         async with opened(world) as flock:
             while rest:
                 each = rest.pop(0)
@@ -340,7 +343,8 @@ async def live(world: World, life: list[Do]) -> None:
                     await flock.shutdown(grace=0)
                     break
                 await do(flock, world, each)
-    told = await finish(world)
+            else:  # nothing is lost that only another opening would find
+                told = await finish(flock, world)
     assert told == [str(artifact.id) for artifact in await world.store.list()]
     assert not world.forbidden
     await check(world)
