@@ -203,6 +203,9 @@ def declare(flock: Flock, world: World) -> None:  # noqa: C901 - one agent each
     async def pack(parts: list[Part], ctx: Context) -> Packed:
         world.begin(ctx)
         await asyncio.sleep(0)
+        if ctx.attempt == 1:  # others of the batch are cancelled or paused meanwhile
+            msg = "packing stumbled"
+            raise RuntimeError(msg)
         return Packed(ns=[part.n for part in parts])
 
     async def tick(ctx: Context) -> Tock:
@@ -227,7 +230,7 @@ def declare(flock: Flock, world: World) -> None:  # noqa: C901 - one agent each
     flock.agent("match").consumes(Part, Sent, join=by_number).publishes(Matched).calls(match)
     few = BatchSpec(size=2, timeout=timedelta(seconds=1))
     packer = flock.agent("pack").consumes(Part, batch=few).publishes(Packed).calls(pack)
-    packer.rate_limit(1, 2.0)
+    packer.retry(2, backoff=Backoff(1.0))
     flock.agent("clockwork").publishes(Tock).calls(tick).retry(2, backoff=Backoff(0.3)).schedule(
         every=0.7, max_repeats=TICKS
     )
