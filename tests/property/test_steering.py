@@ -17,12 +17,21 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from flock import (
+    Agent,
+    Artifact,
     ArtifactPublished,
+    Backoff,
+    BatchSpec,
+    Board,
     Context,
     Flock,
     InMemoryBlackboardStore,
+    JoinSpec,
     NotFound,
+    OrchestratorComponent,
+    ScheduleDecision,
     SQLiteBlackboardStore,
+    Subscription,
     When,
 )
 from flock.store.protocol import BlackboardStore
@@ -31,6 +40,10 @@ from flock.testing import ManualClock
 WORKFLOWS = ("red", "green", "blue")
 ENOUGH = 2
 """How many parts of a workflow have to be there before any is swept."""
+WHENEVER = 10**9
+"""In place of a task, where a deadline may end whatever there is when it passes."""
+TICKS = 4
+"""How many runs the clock starts in all."""
 
 
 class Task(BaseModel):
@@ -59,12 +72,40 @@ class Whole(BaseModel):
     n: int
 
 
+class Matched(BaseModel):
+    n: int
+
+
+class Packed(BaseModel):
+    ns: list[int]
+
+
+class Tock(BaseModel):
+    n: int
+
+
+class Nudge(BaseModel):
+    """Has a run end, so that what components put off is asked about again."""
+
+
 @dataclass(frozen=True)
 class Do:
     """Something that somebody does to a board."""
 
     what: Literal[
-        "publish", "pause", "resume", "cancel", "deadline", "answer", "advance", "turn", "reopen"
+        "publish",
+        "pause",
+        "resume",
+        "cancel",
+        "deadline",
+        "answer",
+        "advance",
+        "turn",
+        "reopen",
+        "pause tick",
+        "cancel tick",
+        "remove",
+        "flush",
     ]
     workflow: str
     number: int
@@ -76,6 +117,7 @@ does = st.builds(
         [
             *("publish", "publish", "publish", "answer", "answer", "advance", "turn"),
             *("pause", "resume", "cancel", "deadline", "reopen"),
+            *("pause tick", "cancel tick", "remove", "flush"),
         ]
     ),
     st.sampled_from(WORKFLOWS),
@@ -95,14 +137,44 @@ class World:
     tasks: dict[int, tuple[str, int]] = field(default_factory=dict[int, tuple[str, int]])
     forbidden: list[str] = field(default_factory=list[str])
     begun: Counter[str] = field(default_factory=Counter[str])
+    ticks: dict[str, int] = field(default_factory=dict[str, int])
+    """Workflows of ticks that began, and their iterations."""
+    cancelled_ticks: set[int] = field(default_factory=set[int])
+    put_off: set[str] = field(default_factory=set[str])
+    """Artifacts that were put off, once each."""
+    is_activated: bool = True
+    """Whether what is swept waits until there is enough."""
+    is_removed: bool = False
+    """Whether it does so no more on boards that are opened from now on."""
 
     def begin(self, ctx: Context) -> None:
         self.begun[ctx.run_id] += 1
-        if ctx.correlation_id in self.paused:
+        may_have_ended = self.ended.get(ctx.correlation_id, 0) == WHENEVER  # and its pause with it
+        if ctx.correlation_id in self.paused and not may_have_ended:
             self.forbidden.append(f"{ctx.agent_identity} began in {ctx.correlation_id}")
 
 
-def declare(flock: Flock, world: World) -> None:
+class PutsOff(OrchestratorComponent):
+    """Puts each odd part off once, before it may be sent or packed; skips none."""
+
+    def __init__(self, world: World) -> None:
+        self.name = "puts off"
+        self.world = world
+
+    async def on_before_schedule(
+        self, orchestrator: Board, artifact: Artifact, agent: Agent, subscription: Subscription
+    ) -> ScheduleDecision:
+        del orchestrator, subscription
+        await asyncio.sleep(0)
+        about = f"{artifact.id} {agent.name}"
+        if agent.name not in {"send", "pack"} or about in self.world.put_off:
+            return ScheduleDecision.CONTINUE
+        self.world.put_off.add(about)
+        is_odd = artifact.as_model(Part).n % 2
+        return ScheduleDecision.DEFER if is_odd else ScheduleDecision.CONTINUE
+
+
+def declare(flock: Flock, world: World) -> None:  # noqa: C901 - one agent each
     async def split(task: Task, ctx: Context) -> Part:
         world.begin(ctx)
         await asyncio.sleep(0)
@@ -123,17 +195,57 @@ def declare(flock: Flock, world: World) -> None:
         world.begin(ctx)
         return Whole(n=part.n)
 
+    async def match(part: Part, sent: Sent, ctx: Context) -> Matched:
+        world.begin(ctx)
+        assert part.n == sent.n
+        return Matched(n=part.n)
+
+    async def pack(parts: list[Part], ctx: Context) -> Packed:
+        world.begin(ctx)
+        await asyncio.sleep(0)
+        if ctx.attempt == 1:  # others of the batch are cancelled or paused meanwhile
+            msg = "packing stumbled"
+            raise RuntimeError(msg)
+        return Packed(ns=[part.n for part in parts])
+
+    async def tick(ctx: Context) -> Tock:
+        world.begin(ctx)
+        world.ticks[ctx.correlation_id] = ctx.iteration
+        await asyncio.sleep(0)
+        if ctx.iteration % 2 and ctx.attempt == 1:
+            msg = f"tick {ctx.iteration} stumbled"
+            raise RuntimeError(msg)
+        return Tock(n=ctx.iteration)
+
+    async def nudged(nudge: Nudge) -> None:
+        del nudge
+
     flock.agent("split").consumes(Task).publishes(Part).calls(split).retry(3)
     flock.agent("judge").consumes(Part).publishes(Consent).asks_human(question="May it be?")
     flock.agent("unite").consumes(Part, Consent).publishes(Whole).calls(unite)
     flock.agent("send").consumes(Part).publishes(Sent).calls(send).rate_limit(2, 1.0)
-    enough = When.correlation(Part).count_at_least(ENOUGH)
+    enough = When.correlation(Part).count_at_least(ENOUGH) if world.is_activated else None
     flock.agent("sweep").consumes(Part, activation=enough).publishes(Swept).calls(sweep)
+    by_number = JoinSpec(by=number_of, within=timedelta(days=1))
+    flock.agent("match").consumes(Part, Sent, join=by_number).publishes(Matched).calls(match)
+    few = BatchSpec(size=2, timeout=timedelta(seconds=1))
+    packer = flock.agent("pack").consumes(Part, batch=few).publishes(Packed).calls(pack)
+    packer.retry(2, backoff=Backoff(1.0))
+    flock.agent("clockwork").publishes(Tock).calls(tick).retry(2, backoff=Backoff(0.3)).schedule(
+        every=0.7, max_repeats=TICKS
+    )
+    flock.agent("nudged").consumes(Nudge).calls(nudged)
+    flock.add_component(PutsOff(world))
+
+
+def number_of(obj: Part | Sent) -> int:
+    return obj.n
 
 
 @asynccontextmanager
 async def opened(world: World) -> AsyncGenerator[Flock]:
     flock = Flock(store=world.store, clock=world.clock, no_output=True)
+    world.is_activated = not world.is_removed
     declare(flock, world)
     async with flock:
         yield flock
@@ -171,7 +283,7 @@ async def do(flock: Flock, world: World, each: Do) -> None:  # noqa: C901 - one 
             world.ended[workflow] = len(world.tasks)
         case "deadline":
             await flock.set_deadline(workflow, 0.7)
-            world.ended[workflow] = 10**9  # whenever it is over, what there is then may end
+            world.ended[workflow] = WHENEVER
         case "answer":
             await answer_one(flock, number)
         case "advance":
@@ -182,39 +294,54 @@ async def do(flock: Flock, world: World, each: Do) -> None:  # noqa: C901 - one 
         case "turn":
             for _ in range(number):
                 await asyncio.sleep(0)
+        case "pause tick":
+            for workflow in list(world.ticks)[-1:]:
+                await flock.pause(workflow)
+                world.paused.add(workflow)
+        case "cancel tick":
+            for workflow, iteration in list(world.ticks.items())[-1:]:
+                await flock.cancel(workflow)
+                world.paused.discard(workflow)
+                world.cancelled_ticks.add(iteration)
+        case "remove":
+            world.is_removed = True
+        case "flush":
+            await flock.flush()
         case "reopen":
             raise AssertionError
 
 
-async def finish(world: World) -> list[str]:
+async def finish(flock: Flock, world: World) -> list[str]:
     """Let everything come to its end; return the ids of what was told of."""
     told: list[str] = []
-    async with opened(world) as flock:
-        world.paused.clear()
-        for workflow in WORKFLOWS:
-            await flock.resume(workflow)
-        while True:
-            await world.clock.advance(timedelta(minutes=1))
-            if not await answer_one(flock, 0):
-                break
+    world.paused.clear()
+    for workflow in (*WORKFLOWS, *world.ticks):
+        await flock.resume(workflow)
+    while True:
+        await flock.publish(Nudge())
         await world.clock.advance(timedelta(minutes=1))
-        report = await flock.run_until_idle(timeout=1)
-        assert not report.timed_out
-        stream = flock.events(after=0)
-        newest = world.store.position
-        while newest:
-            event = await anext(stream)
-            if isinstance(event, ArtifactPublished):
-                told.append(str(event.artifact.id))
-                if event.artifact.seq == newest:
-                    break
-        await stream.aclose()
+        if not await answer_one(flock, 0):
+            break
+    await flock.publish(Nudge())
+    await world.clock.advance(timedelta(minutes=1))
+    report = await flock.run_until_idle(timeout=1)
+    assert not report.timed_out
+    stream = flock.events(after=0)
+    newest = world.store.position
+    while newest:
+        event = await anext(stream)
+        if isinstance(event, ArtifactPublished):
+            told.append(str(event.artifact.id))
+            if event.artifact.seq == newest:
+                break
+    await stream.aclose()
     return told
 
 
 async def live(world: World, life: list[Do]) -> None:
     rest = list(life)
-    while rest:
+    told: list[str] | None = None
+    while told is None:
         async with opened(world) as flock:
             while rest:
                 each = rest.pop(0)
@@ -222,19 +349,25 @@ async def live(world: World, life: list[Do]) -> None:
                     await flock.shutdown(grace=0)
                     break
                 await do(flock, world, each)
-    told = await finish(world)
+            else:  # nothing is lost that only another opening would find
+                told = await finish(flock, world)
     assert told == [str(artifact.id) for artifact in await world.store.list()]
     assert not world.forbidden
     await check(world)
 
 
 async def check(world: World) -> None:
-    counts = {
+    counts: dict[type[BaseModel], Counter[int]] = {
         model: Counter(made.n for made in await world.store.get_by_type(model))
-        for model in (Part, Consent, Sent, Swept, Whole)
+        for model in (Part, Consent, Sent, Swept, Whole, Matched, Tock)
     }
+    packs = await world.store.get_by_type(Packed)
+    counts[Packed] = Counter(n for pack in packs for n in pack.ns)
     for model, found in counts.items():
         assert all(count == 1 for count in found.values()), model
+    ticked = set(counts[Tock])
+    assert ticked | world.cancelled_ticks == set(range(1, TICKS + 1))
+    assert list(counts[Tock]) == sorted(ticked)
     letters = Counter(
         letter.artifacts[0].as_model(Task).n for letter in await world.store.dead_letters()
     )
@@ -245,6 +378,7 @@ async def check(world: World) -> None:
         assert counts[Part][n] == (stumbles < 3)
         assert letters[n] == (stumbles == 3)
         assert counts[Sent][n] == counts[Consent][n] == counts[Part][n]
+        assert counts[Matched][n] == counts[Packed][n] == counts[Part][n]
     for workflow in WORKFLOWS:
         if workflow in world.ended:
             continue
@@ -253,7 +387,8 @@ async def check(world: World) -> None:
             mine
         )
         swept = [n for n in mine if counts[Swept][n]]
-        assert swept == (mine if len(mine) >= ENOUGH else [])
+        is_enough = len(mine) >= ENOUGH or not world.is_activated
+        assert swept == (mine if is_enough else [])
 
 
 @settings(max_examples=150, deadline=None)

@@ -33,9 +33,11 @@ class Holding:
     Attributes:
         holds: By workflow; empty, and so nothing more than a falsy value, on most boards.
         wait: Counts and tells of a delivery that waits; the gathering's.
+        on_tick: Told of the run of a tick that is held from now on, or no longer; the schedules'.
     """
 
     wait: Callable[[Delivery], None]
+    on_tick: Callable[[Job], None]
 
     def __init__(self, idle: Idle) -> None:
         self._idle = idle
@@ -103,10 +105,12 @@ class Holding:
         self._idle.waiting += _weight(job)
         for workflow in job.others:
             self._idle.end_due(workflow)
+        if job.tick is not None:
+            self.on_tick(job)
         self._idle.end(job.correlation_id)
 
     def give_back(self, job: Job) -> None:
-        """Make a run that was held open work again; its state is the caller's to set."""
+        """Make a run that was held open work again."""
         self._idle.begin(job.correlation_id)
         for workflow in job.others:
             self._idle.begin_due(workflow)
@@ -114,6 +118,9 @@ class Holding:
         hold = self.holds.get(job.correlation_id)
         if hold is not None:
             hold.items.pop(job, None)
+        job.state = "queued"
+        if job.tick is not None:
+            self.on_tick(job)
 
 
 def _weight(job: Job) -> int:

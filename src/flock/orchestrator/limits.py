@@ -409,9 +409,11 @@ class Strands:
 
     def pop(self) -> Job | None:
         """Take the most urgent run out that may begin now, and hold its place; None without any."""
-        now = self._clock.time()
         job: Job | None = None
         while job is None and self.first:
+            # read anew each time: a window may open while this goes on, which lets a strand that
+            # was just put to sleep be next again
+            now = self._clock.time()
             key, _, strand = heapq.heappop(self.first)
             if strand.offered != key:
                 continue

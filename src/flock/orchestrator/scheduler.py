@@ -392,7 +392,7 @@ class Scheduler:
         lane.ready, lane.offered = self._strands(lane), None
         for job in queued:
             if job.correlation_id != workflow:
-                self._line_up(job)
+                self._line_up(job, is_told=True)
         return [job for job in queued if job.correlation_id == workflow]
 
     async def until_begun(self, workflow: str) -> None:
@@ -446,8 +446,13 @@ class Scheduler:
 
     # --- from ready to running ---
 
-    def enqueue(self, job: Job) -> None:
-        """Let a run wait for its slots, or take its caller's; limits it waits for in any case."""
+    def enqueue(self, job: Job, *, is_told: bool = False) -> None:
+        """Let a run wait for its slots, or take its caller's; limits it waits for in any case.
+
+        Args:
+            job: The run.
+            is_told: Whether it was queued before, and that was told of.
+        """
         if self._holds and self._holding.holds_run(job):
             self._holding.keep(job)
             return
@@ -461,9 +466,9 @@ class Scheduler:
                 lane.nested.push(0, job)
                 self._start_nested(lane.nested)
         else:
-            self._line_up(job)
+            self._line_up(job, is_told=is_told)
 
-    def _line_up(self, job: Job) -> None:
+    def _line_up(self, job: Job, *, is_told: bool) -> None:
         lane = job.lane
         ready = lane.ready
         if not ready.first:
@@ -471,7 +476,7 @@ class Scheduler:
         subscription = job.subscription
         priority = 0 if subscription is None else subscription.priority
         ready.push(priority, job)
-        if self._events.is_heard:
+        if self._events.is_heard and not is_told:
             self._events.tell(
                 RunQueued(as_datetime(self._clock.time()), job.correlation_id, job.agent, job.id)
             )
@@ -519,7 +524,7 @@ class Scheduler:
         else:
             lane.ready, lane.nested = Ready(), None
         for job in queued:
-            self.enqueue(job)
+            self.enqueue(job, is_told=True)
 
     def _strands(self, lane: Lane) -> Strands:
         rules = self._limits.of(lane.agent.name)

@@ -378,6 +378,18 @@ class Schedules:
         elif job.ending is None:
             self._try_again(beat, job)
 
+    def hold(self, job: Job) -> None:
+        """Let a schedule be no open work while the run of its tick is held: nothing falls due."""
+        beat = self._of_run.get(job.key)
+        is_held = job.state != "held"
+        if beat is None or beat.is_held is is_held:
+            return
+        beat.is_held = is_held
+        if is_held:
+            self._idle.begin_due(None)
+        else:
+            self._idle.end_due(None)
+
     async def cancel(self, jobs: Iterable[Job]) -> None:
         """Give up runs of ticks that were cancelled, and let the next ones come."""
         for job in jobs:

@@ -194,6 +194,7 @@ class Parts:
             self.lookout,
         )
         self.holding.wait = self.gathering.wait
+        self.holding.on_tick = self.schedules.hold
         self.router = Router(
             clock,
             self.idle,

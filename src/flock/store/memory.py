@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import logging
 import weakref
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from itertools import chain, islice, takewhile
 from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar, cast
 from uuid import UUID
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
     from flock.core.subscription import Subscription
     from flock.core.types import TypeEntry
     from flock.core.usage import Spent
+
+logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -179,11 +183,18 @@ class InMemoryBlackboardStore:
         commit.is_done = True
         if commit.then is not None:
             commit.mark = self.mark
-            commit.then()
+            self._tell(commit.then)
         if self._is_watched:
-            self._tell(commit.artifacts)
+            self._tell(partial(self._tell_all, commit.artifacts))
 
-    def _tell(self, artifacts: Sequence[Artifact]) -> None:
+    def _tell(self, told: Callable[[], None]) -> None:
+        """Tell somebody of a commit, which is true whatever comes of that."""
+        try:
+            told()
+        except Exception:
+            logger.exception("Who was to be told of a commit failed; it is true")
+
+    def _tell_all(self, artifacts: Sequence[Artifact]) -> None:
         """Let those who watch know of a commit."""
         for watcher in list(self._watchers):
             watcher.tell()

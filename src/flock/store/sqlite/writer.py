@@ -6,8 +6,9 @@ import asyncio
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
@@ -143,23 +144,42 @@ class Writer:
     def _write_next(self) -> None:
         queue = self._queue
         batch = [queue.popleft() for _ in range(min(len(queue), _MOST))]
-        written = self._loop.run_in_executor(self._thread, self._write, batch)
-        written.add_done_callback(self._written)
+        try:
+            written = self._loop.run_in_executor(self._thread, self._write, batch)
+        except RuntimeError as error:  # the thread was let go of: nothing is written any more
+            self._is_busy = False
+            _fail([*batch, *queue], self._path, error)
+            queue.clear()
+            return
+        written.add_done_callback(partial(self._written, batch))
 
-    def _written(self, written: asyncio.Future[list[_Outcome]]) -> None:
+    def _written(self, batch: Sequence[_Item], written: asyncio.Future[list[_Outcome]]) -> None:
         if self._queue:
             self._write_next()
         else:
             self._is_busy = False
+        error = asyncio.CancelledError() if written.cancelled() else written.exception()
+        if error is not None:
+            _fail(batch, self._path, error)
+            return
         for pending, result in written.result():
             if isinstance(result, StoreError):
                 pending.set_exception(result)
             else:
-                _settle(pending.commit, result)
-                if self.observer is not None and pending.commit.artifacts:
-                    self.observer.committed(pending.commit.artifacts)
+                try:
+                    self._settle(pending.commit, result)
+                except Exception:  # it is on the board, and others of its transaction are
+                    logger.exception("Who was to be told of a commit failed; it is true")
                 pending.set_result(None)
         self._on_commits()
+
+    def _settle(self, commit: Commit, mark: Mark) -> None:
+        """Let the objects of a commit know that it is true, and who is to be told of it."""
+        try:
+            _settle(commit, mark)
+        finally:
+            if self.observer is not None and commit.artifacts:
+                self.observer.committed(commit.artifacts)
 
     # --- in the thread ---
 
@@ -221,6 +241,16 @@ class Writer:
                 self._connection.execute("ROLLBACK")
             except sqlite3.Error:
                 logger.exception("A transaction on %s could not be undone", self._path)
+
+
+def _fail(items: Iterable[_Item], path: Path, error: BaseException) -> None:
+    """Let whoever waits for one of these commits know that it is not known to be true."""
+    for item in items:
+        if isinstance(item, _Pending) and not item.done():
+            msg = f"a commit to {str(path)!r} was not carried out: {error!r}; open the board again"
+            failure = StoreError(msg)
+            failure.__cause__ = error
+            item.set_exception(failure)
 
 
 def _settle(commit: Commit, mark: Mark) -> None:
