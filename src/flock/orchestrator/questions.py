@@ -99,6 +99,7 @@ class Questions:
     def clear(self) -> None:
         """Forget all, for a board that opens anew."""
         self._open: dict[int, Asked] = {}
+        self._asking: dict[int, tuple[Commit, asyncio.Event]] = {}
         self._closed: OrderedDict[int, Closed] = OrderedDict()
         self._expired: deque[tuple[Job, QuestionExpired]] = deque()
         self._burying: asyncio.Task[None] | None = None
@@ -149,12 +150,28 @@ class Questions:
         if job.deliveries:  # or its caller waits for it, and it ends with the process
             state = State(QUESTION, job.id, asked.data())
             commit = Commit(at=now, progress=(job,), states=(state,), logged=[logged(told)])
-            await self._patience.commit(commit)
-        self._open[job.key] = asked
-        self._closed.pop(job.key, None)  # a dead letter that was redriven asks once more
-        self._park(asked)
+            is_open = self._asking[id(commit)] = commit, asyncio.Event()
+            try:
+                await self._patience.commit(commit)
+                self._opened(asked)
+            finally:
+                del self._asking[id(commit)]
+                is_open[1].set()
+        else:
+            self._opened(asked)
         if self._events.is_heard and not job.deliveries:
             self._events.tell(told)
+
+    def _opened(self, asked: Asked) -> None:
+        self._open[asked.job.key] = asked
+        self._closed.pop(asked.job.key, None)  # a dead letter that was redriven asks once more
+        self._park(asked)
+
+    async def all_told(self) -> None:
+        """Wait until all is open that is on record as asked: listeners hear of a commit first."""
+        for commit, is_open in list(self._asking.values()):
+            if commit.is_done:
+                await is_open.wait()
 
     async def _text(self, asks: Asking, job: Job, ctx: Context, agent: Agent) -> str:
         if asks.function is None:
@@ -323,6 +340,7 @@ class Questions:
             raise PublishError(msg)
         require_text(by, "answered_by")
         key = key_of(wanted)
+        await self.all_told()
         asked = await self._found(key, wanted)
         agent = asked.job.lane.agent
         artifacts = [drafted(self._publisher, agent, model, tags) for model in models]
@@ -359,6 +377,9 @@ class Questions:
             closed = self._closed.get(key) or await self._from_log(key)
             if closed is not None:
                 raise closed.error()
+        if isinstance(wanted, Question):
+            msg = f"answer takes the id of a question, not the Question: give it {wanted.id!r}"
+            raise NotFound(msg)
         msg = (
             f"there is no open question {str(wanted)!r}: it was never asked here, or was closed; "
             "questions() lists those that are open"
