@@ -894,11 +894,9 @@ class Flock:
         """Return a block that groups what is published inside as one workflow.
 
         Leaving it waits until that workflow is done, whatever else goes on: nothing of it is
-        queued, running, paused, or falls due. Then it knows what came of it::
-
-            async with flock.workflow(timeout=60) as wf:
-                await wf.publish(Scan(patient="p1"))
-            print(wf.one(Diagnosis), wf.failures)
+        queued, running, paused, or falls due. Then it knows what came of it:
+        `wf.one(Diagnosis)`, `wf.outputs(XRay)` and `wf.failures` after
+        `async with flock.workflow(timeout=60) as wf: await wf.publish(Scan(patient="p1"))`.
 
         `publish`, `publish_many`, `arun`, `invoke` and `stream` of the board belong to it as well
         when they are called inside, in the same task or one it started, and say no other
