@@ -303,6 +303,23 @@ async def test_pausing_and_resuming_twice_or_in_vain_changes_nothing() -> None:
         assert (await board.status("nobody")).state == "unknown"
 
 
+async def test_what_is_no_id_of_a_workflow_is_refused() -> None:
+    async with Flock() as board:
+        order: Any = await board.publish(Order(number=1))
+        none: Any = None
+        for act in (
+            board.pause,
+            board.resume,
+            board.cancel,
+            board.status,
+            lambda wrong: board.set_deadline(wrong, 60),
+        ):
+            with pytest.raises(PublishError, match="an Artifact, whose workflow is its corr"):
+                await act(order)
+            with pytest.raises(PublishError, match="a correlation_id is a text, not None"):
+                await act(none)
+
+
 async def test_pausing_and_resuming_are_told_and_logged() -> None:
     async with Flock() as board:
         log_of(board)

@@ -501,21 +501,6 @@ async def test_a_bad_declaration_names_agent_word_and_remedy_and_leaves_the_agen
         assert [p.number for p in await board.store.get_by_type(Parcel)] == [7]
 
 
-LATER: list[tuple[str, Declare]] = []
-
-
-@pytest.mark.parametrize(("word", "declare"), LATER)
-def test_a_word_that_comes_later_says_so_and_leaves_the_agent_as_it_was(
-    word: str, declare: Declare
-) -> None:
-    builder = Flock().agent("early").consumes(Order)
-    before = declared(builder.agent)
-    with pytest.raises(NotYetAvailable) as failure:
-        declare(builder)
-    assert str(failure.value) == f"agent 'early', {word} comes with a later version; leave it out"
-    assert declared(builder.agent) == before
-
-
 def test_an_option_that_does_not_exist_is_pythons_own_error() -> None:
     builder: Any = Flock().agent("culprit")
     with pytest.raises(TypeError, match="wher"):

@@ -31,6 +31,7 @@ from flock import (
     OutputGroup,
     PrivateVisibility,
     PublishesEdge,
+    When,
     WorkflowError,
 )
 from flock.testing import ScriptedEngine
@@ -188,6 +189,18 @@ def test_gates_are_told_apart() -> None:
     assert (edges[3].gate.join_by, edges[3].gate.join_count) == ("patient", 5)
     assert edges[3].gate.on_expired == "run"
     assert (edges[5].mode, edges[5].from_agents) == ("direct", ("all",))
+
+
+def test_an_activation_is_told_in_words() -> None:
+    ready = When.correlation(Labs).count_at_least(2) & ~When.correlation(Diagnosis).exists()
+    flock = Flock("test")
+    flock.agent("held").consumes(Scan, activation=ready).publishes(XRay)
+
+    (edge,) = flock.graph().consumed
+
+    said = f"(at least 2 of {__name__}.Labs & ~at least 1 of {__name__}.Diagnosis)"
+    assert (edge.gate.kinds, edge.gate.activation) == (("activation",), said)
+    assert "when #40;at least 2 of " in flock.graph().mermaid()
 
 
 def test_what_annotations_declare_is_in_it_and_can_still_be_changed() -> None:

@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -462,6 +463,40 @@ async def test_an_agent_may_answer_for_a_person() -> None:
         report = await flock.run_until_idle()
         assert (report.runs, report.failed) == (2, 0)
         assert len(await flock.store.get_by_type(Approval)) == 1
+
+
+@pytest.mark.parametrize("lasts", [False, True])
+async def test_who_hears_of_a_question_finds_it_open(lasts: bool, tmp_path: Path) -> None:
+    flock = Flock(store=f"sqlite:///{tmp_path / 'board.db'}" if lasts else None)
+    flock.agent("approver").consumes(Draft).publishes(Approval).asks_human("Well?")
+    async with flock:
+        for number in range(20):
+            heard = flock.events(kinds=QuestionAsked)
+            draft = await flock.publish(Draft(text=str(number)))
+            event = await anext(heard)
+            assert isinstance(event, QuestionAsked)
+            [question] = await flock.questions(draft.correlation_id)
+            assert question.id == event.run_id
+            assert (await flock.status(draft.correlation_id)).state == "waiting"
+            await heard.aclose()
+
+            heard = flock.events(kinds=QuestionAsked)
+            await flock.publish(Draft(text=str(number)))
+            event = await anext(heard)
+            assert isinstance(event, QuestionAsked)
+            await flock.answer(event.run_id, Approval(approved=True))
+            await heard.aclose()
+
+
+async def test_a_question_is_answered_by_its_id() -> None:
+    flock = Flock()
+    flock.agent("approver").consumes(Draft).publishes(Approval).asks_human("Well?")
+    async with flock:
+        await flock.publish(Draft(text="a"))
+        question: Any = await only(flock)
+        with pytest.raises(NotFound, match=f"takes the id of a question.*{question.id!r}"):
+            await flock.answer(question, Approval(approved=True))
+        assert await only(flock) == question
 
 
 async def test_a_run_cannot_answer_itself() -> None:

@@ -395,7 +395,7 @@ def test_what_is_no_board_is_refused_and_left_as_it_was(
     before = (folder / "other.db").read_bytes()
 
     assert "no board of Flock's" in refused(*on("other.db", command))
-    assert "is damaged, or is no board" in refused(*on("text.db", command))
+    assert "is no board, or its beginning is damaged" in refused(*on("text.db", command))
 
     assert (folder / "other.db").read_bytes() == before
 
@@ -662,7 +662,11 @@ def test_a_broken_line_leaves_the_board_as_it_was(folder: Path) -> None:
     assert "line 9 of z.jsonl cannot be imported: the file ends" in refused(
         "import", "z.jsonl", "new.db"
     )
-    assert data("info", "new.db")["position"] == 0
+    assert [path.name for path in folder.glob("new.db*")] == ["new.db.lock"]
+
+    run("import", "x.jsonl", "other.db")
+    refused("import", "y.jsonl", "other.db")
+    assert data("info", "other.db")["position"] == 11
 
 
 def test_an_artifact_with_another_content_is_refused(folder: Path) -> None:

@@ -22,10 +22,14 @@ class Approval(BaseModel):
     approved: bool
 
 
-def run(*arguments: str) -> Result:
-    done = CliRunner().invoke(app, ["board", "questions", *arguments])
+def command(*arguments: str) -> Result:
+    done = CliRunner().invoke(app, ["board", *arguments])
     assert done.exit_code == 0, done.output
     return done
+
+
+def run(*arguments: str) -> Result:
+    return command("questions", *arguments)
 
 
 def data(*arguments: str) -> Any:
@@ -67,6 +71,13 @@ async def test_questions_of_a_board_are_listed_while_it_is_open_and_afterwards(
             "asked_at": "2026-01-01T00:00:01+00:00",
             "due": "2026-01-01T01:00:01+00:00",
         }
+        runs = json.loads(command("runs", str(path), "--open", "--json").stdout)["open"]
+        assert {each["id"]: each["state"] for each in runs} == dict.fromkeys(
+            (each.id for each in asked), "asked"
+        )
+        told_of = command("runs", str(path), "--agent", "reader").stdout
+        assert told_of.startswith("asked\treader\t1\t")
+        assert "\tuntil answered\t" in told_of
         await flock.answer(question.id, Approval(approved=True))
     assert question.id not in {each["id"] for each in data(str(path))}
     rows = run(str(path), "--agent", "approver").stdout.splitlines()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from flock import Context, Flock, SQLiteBlackboardStore, StoreFull
+from flock import Context, Flock, NotFound, SQLiteBlackboardStore, StoreFull
 from flock.store.protocol import Commit
 from flock.testing import ManualClock
 
@@ -29,6 +29,7 @@ class Limited(SQLiteBlackboardStore):
         super().__init__(path)
         self.refused = 0
         self.gives_way_after = 0
+        self.is_full = False
 
     async def bound(self, pages: int) -> None:
         def bound(connection: sqlite3.Connection) -> None:
@@ -37,6 +38,9 @@ class Limited(SQLiteBlackboardStore):
         await self._writing.call(bound)
 
     async def commit(self, commit: Commit) -> None:
+        if self.is_full:  # also for what would find room in a page that is there
+            msg = "the disk is full; make room"
+            raise StoreFull(msg)
         try:
             await super().commit(commit)
         except StoreFull:
@@ -129,3 +133,32 @@ async def test_publishing_from_outside_without_room_fails_at_once_and_stores_not
         await store.bound(1_000_000)
         artifact = await flock.publish(large, idempotency_key="one")
         assert (await flock.publish(large, idempotency_key="one")).id == artifact.id
+
+
+async def test_a_dead_letter_that_cannot_be_taken_off_the_list_is_not_said_to_be_gone(
+    tmp_path: Path,
+) -> None:
+    store = Limited(tmp_path / "board.db")
+    flock = Flock(store=store, clock=ManualClock(autojump=True))
+    is_full = True
+
+    def answer(ask: Ask) -> None:
+        if is_full:
+            raise ValueError(LARGE)
+
+    flock.agent("answer").consumes(Ask).calls(answer)
+    async with flock:
+        await flock.publish(Ask(n=1))
+        await flock.run_until_idle()
+        [letter] = await flock.dead_letters()
+        store.is_full = True
+        with pytest.raises(StoreFull, match="make room"):
+            await flock.redrive(letter.id)
+        assert [left.id for left in await flock.dead_letters()] == [letter.id]
+
+        store.is_full = is_full = False
+        await flock.redrive(letter.id)
+        report = await flock.run_until_idle()
+        assert (report.runs, report.failed) == (1, 0)
+        with pytest.raises(NotFound, match=f"no dead letter '{letter.id}'"):
+            await flock.redrive(letter.id)

@@ -397,13 +397,30 @@ def checked_partition(key: str | None) -> str | None:
     return key
 
 
+def identifier(value: object) -> str:
+    """Return a correlation id that a user gave as text, whether or not there is such a workflow.
+
+    Raises:
+        PublishError: It is neither a text nor a number nor a UUID, but an artifact, for example.
+    """
+    if isinstance(value, str | int | UUID) and not isinstance(value, bool):
+        return str(value)
+    what = (
+        "an Artifact, whose workflow is its correlation_id"
+        if isinstance(value, Artifact)
+        else repr(value)
+    )
+    msg = f"a correlation_id is a text, not {what}"
+    raise PublishError(msg)
+
+
 def checked_identifier(value: object) -> str:
     """Return a correlation id that a user gave as text.
 
     Raises:
-        PublishError: It is empty, or holds what no store can keep.
+        PublishError: It is none, is empty, or holds what no store can keep.
     """
-    text = str(value)
+    text = identifier(value)
     require_text(text, "a correlation_id")
     if not text:
         msg = "a correlation_id must not be empty; leave it out to start a workflow of its own"

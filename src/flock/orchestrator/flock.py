@@ -16,6 +16,7 @@ from flock.core.artifacts import (
     Publishable,
     checked_identifier,
     checked_tags,
+    identifier,
     is_text,
 )
 from flock.core.builder import AgentBuilder, settle
@@ -793,9 +794,14 @@ class Flock:
     # --- workflows ---
 
     async def status(self, correlation_id: str) -> WorkflowStatus:
-        """Return what a workflow is doing."""
+        """Return what a workflow is doing.
+
+        Raises:
+            PublishError: The id is none.
+        """
+        workflow = identifier(correlation_id)
         await self._opening.open_to_read()
-        return await status_of(self._parts, str(correlation_id))
+        return await status_of(self._parts, workflow)
 
     async def cancel(self, correlation_id: str) -> int:
         """Cancel a workflow: end its runs and close what waits of it.
@@ -812,11 +818,12 @@ class Flock:
             How many deliveries were closed.
 
         Raises:
-            PublishError: The board was shut down before it was done.
+            PublishError: The id is none, or the board was shut down before it was done.
         """
         self.refuse_forks()
+        workflow = identifier(correlation_id)
         await self._opening.open_to_read()
-        return await self._parts.control.cancel(str(correlation_id))
+        return await self._parts.control.cancel(workflow)
 
     async def pause(self, correlation_id: str) -> None:
         """Hold a workflow: no run of it begins any more until it is resumed.
@@ -848,10 +855,14 @@ class Flock:
         """Let a paused workflow go on, in the order it would have had; else it does nothing.
 
         What was held begins behind what other workflows have queued by now.
+
+        Raises:
+            PublishError: The id is none.
         """
         self.refuse_forks()
+        workflow = identifier(correlation_id)
         await self._opening.open()
-        await self._parts.control.resume(str(correlation_id))
+        await self._parts.control.resume(workflow)
 
     async def set_deadline(self, correlation_id: str, timeout: Span | None) -> None:
         """Cancel a workflow if anything of it is open some time from now.
@@ -883,11 +894,9 @@ class Flock:
         """Return a block that groups what is published inside as one workflow.
 
         Leaving it waits until that workflow is done, whatever else goes on: nothing of it is
-        queued, running, paused, or falls due. Then it knows what came of it::
-
-            async with flock.workflow(timeout=60) as wf:
-                await wf.publish(Scan(patient="p1"))
-            print(wf.one(Diagnosis), wf.failures)
+        queued, running, paused, or falls due. Then it knows what came of it:
+        `wf.one(Diagnosis)`, `wf.outputs(XRay)` and `wf.failures` after
+        `async with flock.workflow(timeout=60) as wf: await wf.publish(Scan(patient="p1"))`.
 
         `publish`, `publish_many`, `arun`, `invoke` and `stream` of the board belong to it as well
         when they are called inside, in the same task or one it started, and say no other
@@ -938,6 +947,7 @@ class Flock:
 
         Raises:
             NotFound: There is no such dead letter, or its agent is not declared here.
+            StoreError: The store cannot write it down (`StoreFull`); the dead letter stays.
         """
         await self._opening.open()
         await redrive(self._parts, self._agents, dead_letter_id)

@@ -111,8 +111,9 @@ class Rule:
             owner = "the board" if self.owner is None else f"agent {self.owner!r}"
             msg = (
                 f"the key {self.key!r} of a rate limit of {owner} failed over a "
-                f"{artifact.type!r}: {shown(failure)}; let it return a hashable or a JSON value "
-                "for every artifact, and redrive the run"
+                f"{artifact.type!r}: {shown(failure)}; it is given an Artifact, with its "
+                "payload and as_model(Model): let it return a hashable or a JSON value for every "
+                "one, and redrive the run"
             )
             raise RateKeyError(msg) from failure
 

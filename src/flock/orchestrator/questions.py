@@ -367,6 +367,9 @@ class Questions:
             closed = self._closed.get(key) or await self._from_log(key)
             if closed is not None:
                 raise closed.error()
+        if isinstance(wanted, Question):
+            msg = f"answer takes the id of a question, not the Question: give it {wanted.id!r}"
+            raise NotFound(msg)
         msg = (
             f"there is no open question {str(wanted)!r}: it was never asked here, or was closed; "
             "questions() lists those that are open"

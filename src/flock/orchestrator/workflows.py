@@ -71,11 +71,12 @@ async def redrive(parts: Parts, agents: Mapping[str, Agent], wanted: UUID | str)
 
     Raises:
         NotFound: There is no such dead letter, or its agent is not declared here.
+        StoreError: The store cannot write it down; the dead letter stays.
     """
     ids = {str(wanted), str(wanted).lower()}
     letters = [x for x in await parts.store.dead_letters() if ids & {str(x.id), x.id.hex}]
     if not letters:
-        msg = f"there is no dead letter {wanted}; dead_letters() lists them"
+        msg = f"there is no dead letter {str(wanted)!r}; dead_letters() lists them"
         raise NotFound(msg)
     letter = letters[0]
     tick = letter.run.tick
@@ -98,16 +99,28 @@ async def redrive(parts: Parts, agents: Mapping[str, Agent], wanted: UUID | str)
         redriven=letter.id,
         progress=() if run is None else (run,),
     )
-    try:
-        await parts.store.commit(commit)
-    except StoreError as error:
-        raise NotFound(str(error)) from error
+    await _commit(parts, commit, letter)
     if run is None:  # it never came as far as a run
         parts.router.deliver(deliveries)
     else:
         parts.scheduler.submit(
             agent, subscription, deliveries, run.artifacts, is_batch=run.is_batch, run=run
         )
+
+
+async def _commit(parts: Parts, commit: Commit, letter: DeadLetter) -> None:
+    """Take a dead letter off the list.
+
+    Raises:
+        NotFound: Somebody redrove it meanwhile.
+        StoreError: The store cannot do it; the dead letter is still there.
+    """
+    try:
+        await parts.store.commit(commit)
+    except StoreError as error:
+        if any(letter.id == left.id for left in await parts.store.dead_letters()):
+            raise
+        raise NotFound(str(error)) from error
 
 
 async def _redrive_tick(parts: Parts, agent: Agent, letter: DeadLetter, tick: Tick) -> None:
@@ -120,8 +133,5 @@ async def _redrive_tick(parts: Parts, agent: Agent, letter: DeadLetter, tick: Ti
     run.take_over(letter.run)
     run.attempt, run.due = 0, 0.0
     commit = Commit(at=parts.clock.time(), redriven=letter.id, progress=(run,))
-    try:
-        await parts.store.commit(commit)
-    except StoreError as error:
-        raise NotFound(str(error)) from error
+    await _commit(parts, commit, letter)
     parts.scheduler.submit_tick(agent, run)

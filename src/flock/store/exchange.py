@@ -90,7 +90,8 @@ async def import_board(
     of the artifacts is needed.
 
     Args:
-        store: A board in a file, which is made if it is not there. Nobody may have it open.
+        store: A board in a file, which is made if it is not there, unless the import fails. Nobody
+            may have it open.
         file: A path, or a file that is open for reading bytes.
 
     Raises:

@@ -26,7 +26,13 @@ from flock.cli.board.arguments import (
 )
 from flock.errors import NotFound
 from flock.store.exchange import export_board
-from flock.store.sqlite.inspection import Inspection, StoredArtifact, inspect_board
+from flock.store.sqlite.inspection import (
+    Inspection,
+    OpenRun,
+    StoredArtifact,
+    StoredQuestion,
+    inspect_board,
+)
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -184,6 +190,7 @@ def runs(
     """
     with explained(), inspect_board(board_path(board)) as found:
         opened = found.open_runs(workflow=workflow, agent=agent)
+        asked = {each.run: each for each in found.questions(workflow=workflow, agent=agent)}
         ended = (
             []
             if only_open
@@ -200,7 +207,7 @@ def runs(
     if as_json:
         views.print_json(
             {
-                "open": [views.open_data(run) for run in opened],
+                "open": [views.open_data(run, asked) for run in opened],
                 "finished": [views.finished_data(run) for run in ended],
                 "waiting": [
                     {
@@ -216,12 +223,12 @@ def runs(
         return
     rows: list[tuple[object, ...]] = [
         (
-            views.state_of(run),
+            views.state_of(run, asked),
             run.agent,
             run.attempt,
             run.correlation_id,
             views.many(len(run.deliveries), "input"),
-            f"due {views.time_text(run.due)}" if run.due else "due at once",
+            _due(run, asked.get(run.id)),
             run.id.hex,
         )
         for run in opened
@@ -245,6 +252,12 @@ def runs(
     for each in waiting:
         what = views.many(each.deliveries, "artifact")
         say(f"{views.plain(each.agent)} has {what} waiting, the oldest at position {each.oldest}.")
+
+
+def _due(run: OpenRun, question: StoredQuestion | None) -> str:
+    if question is not None:
+        return f"due {views.time_text(question.due)}" if question.due else "until answered"
+    return f"due {views.time_text(run.due)}" if run.due else "due at once"
 
 
 def dead_letters(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import asdict
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import typer
 from rich import box
@@ -23,6 +23,9 @@ from flock.store.sqlite.inspection import (
     StoredQuestion,
     WorkflowRow,
 )
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 _PREVIEW: Final = 60
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
@@ -173,19 +176,26 @@ def finished_data(run: FinishedRun) -> dict[str, object]:
     }
 
 
-def state_of(run: OpenRun) -> str:
-    """Return what a run that has not ended does, as far as its row tells."""
+def state_of(run: OpenRun, asked: Container[UUID] = ()) -> str:
+    """Return what a run that has not ended does, as far as its row tells.
+
+    Args:
+        run: The run.
+        asked: The runs that wait for a person's answer.
+    """
+    if run.id in asked:
+        return "asked"
     if not run.attempt:
         return "queued"
     return "retrying" if run.due else "begun"
 
 
-def open_data(run: OpenRun) -> dict[str, object]:
+def open_data(run: OpenRun, asked: Container[UUID] = ()) -> dict[str, object]:
     """Return a run that has not ended for scripts."""
     return {
         "id": run.id.hex,
         "agent": run.agent,
-        "state": state_of(run),
+        "state": state_of(run, asked),
         "subscription": run.subscription,
         "correlation_id": run.correlation_id,
         "attempt": run.attempt,

@@ -241,6 +241,12 @@ class Application:
         tags: Iterable[str],
     ) -> Asked:
         model = self._validated(obj)
+        if not isinstance(principal, AgentIdentity | None):
+            msg = (
+                "a principal is an AgentIdentity, such as AgentIdentity('user:ann'), not "
+                f"{principal!r}"
+            )
+            raise PublishError(msg)
         span = self._timeout if timeout is None else seconds(timeout, "timeout")
         visibility = self._visibility_for(principal)
         if given_id is None:

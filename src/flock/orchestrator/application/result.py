@@ -93,10 +93,15 @@ class Result:
         if len(found) == 1:
             return found[0]
         there = ", ".join(sorted({repr(output.type) for output in self.outputs})) or "nothing"
-        many = f"{len(found)} outputs" if found else "no output"
+        name = registry.entry(model).name
+        many = (
+            f"{len(found)} outputs of type {name!r}, not one"
+            if found
+            else (f"no output of type {name!r}")
+        )
         msg = (
-            f"request {self.id!r} has {many} of type {registry.entry(model).name!r}, not one; its "
-            f"status is {self.status!r}, its outputs are of {there}"
+            f"request {self.id!r} has {many}; its status is {self.status!r}, its outputs are of "
+            f"{there}"
         )
         if self.error is not None:
             msg += f"; {self.error}"

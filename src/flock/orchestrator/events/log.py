@@ -115,8 +115,10 @@ def chosen_kinds(wanted: Kinds) -> tuple[type[BoardEvent], ...]:
     found: tuple[object, ...]
     if isinstance(wanted, UnionType) or get_origin(wanted) is Union:
         found = get_args(wanted)
+    elif isinstance(wanted, Iterable) and not isinstance(wanted, str):
+        found = tuple(wanted)
     else:
-        found = tuple(wanted) if isinstance(wanted, Iterable) else (wanted,)
+        found = (wanted,)
     for each in found or (wanted,):
         if not (isinstance(each, type) and issubclass(each, BoardEvent)):
             msg = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NoReturn
 
@@ -81,6 +82,13 @@ def schedule_of(agent: Agent) -> str | None:
 def is_activated(subscription: Subscription) -> bool:
     """Whether the deliveries of a subscription wait for a condition."""
     return subscription.activation is not None
+
+
+def activation_of(subscription: Subscription) -> str | None:
+    """Return what the deliveries of a subscription wait for, in words; None if for nothing."""
+    if subscription.activation is None:
+        return None
+    return re.sub("[<>]", "", repr(subscription.activation.condition))
 
 
 def is_open(agent: Agent) -> bool:

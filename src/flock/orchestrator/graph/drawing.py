@@ -133,7 +133,7 @@ def _gate_words(gate: GraphGate) -> list[str]:
             parts.append(f"after {_span(gate.batch_seconds)}")
         words.append(f"batch {' or '.join(parts)}")
     if "activation" in gate.kinds:
-        words.append("when active")
+        words.append(f"when {gate.activation}")
     return words
 
 

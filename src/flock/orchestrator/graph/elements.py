@@ -76,6 +76,7 @@ class GraphGate:
         on_expired: What becomes of a group that is not complete in time.
         batch_size: At how many groups a batch runs.
         batch_seconds: How long after its first artifact a batch runs, in seconds.
+        activation: What has to hold in the workflow, in words.
     """
 
     kinds: tuple[str, ...] = ()
@@ -85,6 +86,7 @@ class GraphGate:
     on_expired: OnExpired | None = None
     batch_size: int | None = None
     batch_seconds: float | None = None
+    activation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

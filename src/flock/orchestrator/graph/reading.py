@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 from flock.orchestrator.graph.declared import (
+    activation_of,
     declared,
     is_activated,
     is_open,
@@ -136,6 +137,7 @@ def _gate(subscription: Subscription) -> GraphGate:
         None if join is None else join.on_expired,
         None if batch is None else batch.size,
         None if batch is None else batch.timeout_seconds,
+        activation_of(subscription),
     )
 
 

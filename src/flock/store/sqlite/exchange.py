@@ -274,7 +274,7 @@ def import_lines(path: Path, lines: Iterator[tuple[int, Line]], name: str) -> Im
     """Put lines of an export on a board, in one transaction; see `import_board`.
 
     Args:
-        path: The board's file, which is made if it is not there.
+        path: The board's file, which is made if it is not there, unless the import fails.
         lines: The lines after the first, with their numbers.
         name: Where they are from, for errors.
 
@@ -282,7 +282,7 @@ def import_lines(path: Path, lines: Iterator[tuple[int, Line]], name: str) -> Im
         StoreLocked: Somebody has the board open.
         StoreError: A line cannot be imported, or the board not be written.
     """
-    with owned(path, "flock board import") as (connection, _):
+    with owned(path, "flock board import", keeps_new=False) as (connection, _):
         connection.execute("BEGIN IMMEDIATE")
         report = _Import(connection, name).all_of(lines)
         connection.execute("COMMIT")

@@ -70,10 +70,7 @@ def named(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> StoreError:
             "its folder, or open it with read_only=True to look at it"
         )
     if code in _CORRUPT:
-        return StoreCorrupt(
-            f"{board} is damaged, or is no board ({error}); restore a copy, or save what can be "
-            "read with `flock board export --skip-damaged`"
-        )
+        return StoreCorrupt(f"{board} is {_damage(code, error)}")
     if code in _BUSY:
         return StoreLocked(
             f"{board} is locked by another program ({error}); close what has it open for writing"
@@ -92,6 +89,18 @@ def named(error: sqlite3.Error | UnicodeDecodeError, path: Path) -> StoreError:
     if code == sqlite3.SQLITE_TOOBIG:
         return StoreError(f"{board} cannot hold a value that large ({error}); store a reference")
     return StoreError(f"{board} could not be used: {error}")
+
+
+def _damage(code: int, error: sqlite3.Error) -> str:
+    if code == sqlite3.SQLITE_NOTADB:  # nothing of it can be read, so nothing can be exported
+        return (
+            f"no board, or its beginning is damaged ({error}); give the path of a board, or "
+            "restore a copy"
+        )
+    return (
+        f"damaged ({error}); restore a copy, or save what can be read with "
+        "`flock board export --skip-damaged`"
+    )
 
 
 def _name(error: sqlite3.Error) -> str:

@@ -63,12 +63,15 @@ def open_for_writing(path: Path, durability: str) -> tuple[sqlite3.Connection, l
 
 
 @contextmanager
-def owned(path: Path, holder: str) -> Generator[tuple[sqlite3.Connection, list[str]]]:
+def owned(
+    path: Path, holder: str, *, keeps_new: bool = True
+) -> Generator[tuple[sqlite3.Connection, list[str]]]:
     """Hold a board for writing without a program that runs it; what is open stays open.
 
     Args:
         path: The file, which is made if it is not there.
         holder: Who holds it, for the error of the next one.
+        keeps_new: Whether a file that was made for it stays when the body fails.
 
     Yields:
         The connection, and the names of the migrations that were applied. A transaction that is
@@ -80,16 +83,21 @@ def owned(path: Path, holder: str) -> Generator[tuple[sqlite3.Connection, list[s
     """
     ownership = Ownership(path.resolve())
     ownership.take()
+    is_kept = keeps_new or path.exists()
     try:
         connection, applied = open_for_writing(path, "power")
         try:
             ownership.sign(connection, holder)
             yield connection, applied
+            is_kept = True
         except ERRORS as error:
             raise named(error, path) from error
         finally:
             connection.close()  # which undoes what was not committed
     finally:
+        if not is_kept:
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{path}{suffix}").unlink(missing_ok=True)
         ownership.release()
 
 
