@@ -830,7 +830,7 @@ def test_a_thousand_artifacts_are_paged_and_exported_in_order(folder: Path) -> N
     assert len(run("export", "big.db", "-w", "w3").stdout.splitlines()) == 143 + 2
 
 
-def test_an_export_that_is_cancelled_leaves_no_file(folder: Path) -> None:
+def test_an_export_that_is_cancelled_leaves_no_part_of_a_file(folder: Path) -> None:
     store = SQLiteBlackboardStore(folder / "board.db", read_only=True)
 
     async def cancelled() -> None:
@@ -842,7 +842,9 @@ def test_an_export_that_is_cancelled_leaves_no_file(folder: Path) -> None:
 
     asyncio.run(cancelled())
 
-    assert list(folder.glob("x.jsonl*")) == []
+    assert list(folder.glob("x.jsonl.*")) == []
+    whole = folder / "x.jsonl"  # is there if it was cancelled too late
+    assert not whole.exists() or '"kind":"end"' in whole.read_text().splitlines()[-1]
 
 
 def test_inspecting_sees_one_moment(folder: Path) -> None:
