@@ -421,8 +421,11 @@ async def test_a_run_that_failed_can_be_tried_with_a_mended_agent() -> None:
 
 
 async def test_half_filled_gates_go_on_and_batches_end_when_they_had() -> None:
+    async def pair(ask: Ask, extra: Extra) -> Final:  # in no thread, and so in order
+        return Final(text=ask.text + extra.text)
+
     flock = Flock(clock=ManualClock(autojump=True))
-    flock.agent("pairs").consumes(Ask, Extra).calls(lambda a, e: Final(text=a.text + e.text))
+    flock.agent("pairs").consumes(Ask, Extra).calls(pair)
     heap = flock.agent("heap").consumes(Final, batch=BatchSpec(size=9, timeout=60))
     heap.calls(lambda finals: Draft(notes=[f.text for f in finals]))
     async with flock:
