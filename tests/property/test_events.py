@@ -25,10 +25,19 @@ from flock import (
     RunFailed,
     RunSucceeded,
     SQLiteBlackboardStore,
+    WorkflowCancelled,
 )
 from flock.store.protocol import BlackboardStore
 
-LASTING = ArtifactPublished | RunSucceeded | RunFailed | RunCancelled | DeadLettered | GroupSkipped
+LASTING = (
+    ArtifactPublished
+    | RunSucceeded
+    | RunFailed
+    | RunCancelled
+    | DeadLettered
+    | GroupSkipped
+    | WorkflowCancelled
+)
 
 
 class Thing(BaseModel):
