@@ -309,6 +309,8 @@ class Control:
         finally:
             self._passes.remove(mine)
             mine.done.set_result(None)
+            for other in mine.workflows:
+                self.on_zero(other)
 
     async def _record_end(self, workflow: str, reason: Reason | None, stays_paused: bool) -> None:  # noqa: FBT001
         """Have it last that a workflow was ended, or only that its deadline is over."""
@@ -408,6 +410,8 @@ class Control:
         hold = self.holds.get(workflow)
         if self._idle.open_in(workflow) or (hold is not None and hold.items):
             return False
+        if any(workflow in each.workflows for each in self._passes):
+            return False  # what a cancel of another workflow took of it waits again soon
         return not self._parts.gathering.falls_due(workflow)
 
     def _check(self, workflow: str) -> None:
