@@ -192,6 +192,7 @@ async def test_a_call_that_waits_for_room_can_be_cancelled() -> None:
         assert (report.runs, report.failed, engine.calls) == (1, 0, 1)
 
 
+@pytest.mark.memory_only("a file is read in threads, and either may be the first to ask")
 async def test_a_call_of_unknown_size_is_told_that_nothing_is_left() -> None:
     async with Flock().budget(tokens=10) as board:
         thinking(board, Thinker(tokens=10))
