@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 from uuid import UUID
 
 from flock.clock import as_datetime
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from flock.core.agent import Agent
     from flock.orchestrator.job import Job
     from flock.orchestrator.publisher import Publisher
-
-ANSWERED: Final = "question_answered"
-"""The kind of log entry that tells of an answer."""
 
 
 class Answer:

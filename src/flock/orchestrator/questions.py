@@ -25,8 +25,9 @@ from flock.errors import (
     QuestionExpired,
 )
 from flock.orchestrator import inside
-from flock.orchestrator.asked import ANSWERED, Answer, Asked, Closed, answered_by, drafted, key_of
+from flock.orchestrator.asked import Answer, Asked, Closed, answered_by, drafted, key_of
 from flock.orchestrator.events import EventBus, QuestionAnswered, QuestionAsked, logged
+from flock.orchestrator.events.log import event_as
 from flock.orchestrator.job import QUESTION
 from flock.store.protocol import BlackboardStore, Commit, State
 
@@ -381,10 +382,9 @@ class Questions:
         name = f"{key:032x}"
         after = max(0, self._store.mark.logged - _LOOKED_BACK)
         for entry in await self._store.log(limit=_LOOKED_BACK, after=after):
-            if entry.kind == ANSWERED:
-                data = json.loads(entry.data)
-                if data["run_id"] == name:
-                    return answered_by(name, data["answered_by"])
+            told = event_as(entry, QuestionAnswered)
+            if told is not None and told.run_id == name:
+                return answered_by(name, told.answered_by)
         return None
 
     # --- after a restart ---

@@ -15,7 +15,7 @@ from flock.core.delivery import TickRun
 from flock.core.schedule import Tick
 from flock.errors import NotIdle, StoreCorrupt, StoreError
 from flock.orchestrator.events import ScheduleFired, logged
-from flock.orchestrator.events.log import event_of
+from flock.orchestrator.events.log import event_as
 from flock.orchestrator.job import TickJob
 from flock.store.protocol import BlackboardStore, Commit, State
 
@@ -34,8 +34,6 @@ logger = logging.getLogger(__name__)
 
 KIND: Final = "schedule"
 """The kind of the states under which schedules are kept."""
-FIRED: Final = "schedule_fired"
-"""The kind of the log's entries that tell of ticks."""
 _AGAIN: Final = 60.0
 """Seconds after which what could not be stored is tried again, where nothing is due by then."""
 _LONG: Final = 86_400.0
@@ -466,7 +464,8 @@ async def ticks_of(store: BlackboardStore, workflow: str) -> dict[str, Tick]:
     while page := await store.log(workflow, after=after):
         after = page[-1].number
         for entry in page:
-            if entry.kind == FIRED and isinstance(fired := event_of(entry), ScheduleFired):
+            fired = event_as(entry, ScheduleFired)
+            if fired is not None:
                 moment = fired.fire_time.timestamp()
                 found[fired.run_id] = Tick(moment, fired.iteration, fired.missed)
     return found

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, Self, cast
+from typing import TYPE_CHECKING, Literal, Self, cast
 
 from flock.clock import Clock, as_datetime
 from flock.core.slots import Slots
@@ -15,8 +15,7 @@ from flock.orchestrator.application.door import at_rest, write_down
 from flock.orchestrator.application.outputs import Outputs
 from flock.orchestrator.application.result import Record, Status
 from flock.orchestrator.events import RequestEnded, logged
-from flock.orchestrator.events.base import kind_of
-from flock.orchestrator.events.log import event_of
+from flock.orchestrator.events.log import event_as
 from flock.orchestrator.scheduler import retrieve
 from flock.tools.deadline import expire
 
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 
 Success = Literal["any", "all", "clean"]
 Early = Literal["cancelled", "timed_out"]
-
-_ENDED: Final = kind_of(RequestEnded)
 
 
 class Limit:
@@ -348,7 +345,8 @@ async def _recorded(store: BlackboardStore, workflow: str) -> tuple[Early, str] 
     after = 0
     while entries := await store.log(workflow, limit=100, after=after):
         for entry in entries:
-            if entry.kind == _ENDED and isinstance(ended := event_of(entry), RequestEnded):
+            ended = event_as(entry, RequestEnded)
+            if ended is not None:
                 return ended.status, ended.reason
         after = entries[-1].number
     return None

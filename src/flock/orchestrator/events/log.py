@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from types import UnionType
-from typing import Any, Final, TypeAlias, Union, cast, get_args, get_origin
+from typing import Any, Final, TypeAlias, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
@@ -16,6 +16,8 @@ from flock.orchestrator.events.base import BoardEvent, adapter, kind_of
 from flock.orchestrator.events.kinds import Event, UnknownEvent
 from flock.orchestrator.events.position import Position
 from flock.store.protocol import LogEntry
+
+E = TypeVar("E", bound=BoardEvent)
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -83,6 +85,12 @@ def event_of(entry: LogEntry) -> Event:
         return cast("Event", adapter(cls).validate_python(said))
     except ValidationError as error:
         raise _corrupt(entry, str(error)) from error
+
+
+def event_as(entry: LogEntry, kind: type[E]) -> E | None:
+    """Return the event that an entry tells of, or None if it is of another kind."""
+    event = event_of(entry) if entry.kind == kind_of(kind) else None
+    return event if isinstance(event, kind) else None
 
 
 def _parsed(entry: LogEntry) -> dict[str, Any]:
